@@ -1,0 +1,9 @@
+"""Prune mm classifiers and detectors, and repair them without the training data, from a config."""
+
+from mmprune.api import prune
+from mmprune.checkpoint import CheckpointError, load, save
+from mmprune.registry import ConfigError
+from mmprune.structure import StructureError
+from mmprune.version import __version__
+
+__all__ = ['CheckpointError', 'ConfigError', 'StructureError', '__version__', 'load', 'prune', 'save']

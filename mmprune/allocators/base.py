@@ -1,0 +1,100 @@
+"""The interface of all allocators."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mmprune.distortion.curves import CurveMeasurer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One thing to allocate for: a channel group (unit = channel) or a weight tensor (unit = weight).
+
+    Attributes:
+        name: Name of the group or layer.
+        width: Number of units ``n``.
+        shape: Shape of the (first) producer's weight.
+        scores: Importance of every unit, shape ``(n,)``, or None when the allocator asked for none.
+        params: Parameters that one unit accounts for.
+        flops: Multiply-adds that one unit accounts for (0 when not measured).
+        alive: Units that are not yet removed (weights: not masked); None means all of them. Where some are gone, they
+            score lowest.
+        curve: Measured rate-distortion curve, if there is one: kept counts and distortions, both of shape ``(k,)``.
+    """
+
+    name: str
+    width: int
+    shape: tuple[int, ...]
+    scores: Tensor | None = None
+    params: float = 1.0
+    flops: float = 0.0
+    alive: int | None = None
+    curve: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.alive is None:
+            object.__setattr__(self, 'alive', self.width)
+
+
+class Allocator(ABC):
+    """Says how many units every layer keeps."""
+
+    #: Whether :meth:`keep_counts` reads ``Layer.scores``.
+    needs_scores = False
+    #: Whether :meth:`keep_counts` reads ``Layer.flops``.
+    needs_flops = False
+    #: What ``ratio`` is a share of: 'unit', 'params' or 'flops'.
+    counts = 'unit'
+    #: What fills in ``Layer.curve`` before :meth:`keep_counts`; None: it reads no curves.
+    measurer: CurveMeasurer | None = None
+
+    def __init__(self, ratio: float | None = None, target: dict | None = None) -> None:
+        """See the class.
+
+        Args:
+            ratio: Share of the units to remove, in [0, 1).
+            target: Instead of ``ratio``: ``dict(flops=0.5)`` or ``dict(params=0.5)``, the share that may remain; the
+                pruner then searches the ratio that meets it.
+        """
+        if (ratio is None) == (target is None):
+            raise ValueError(
+                'allocator: give either `ratio` (share removed, in [0, 1)) or `target` '
+                f'(e.g. dict(flops=0.5)), got ratio={ratio} and target={target}'
+            )
+        if ratio is not None:
+            check_ratio(ratio)
+        if target is not None:
+            check_target(target)
+        self.ratio, self.target = ratio, target
+
+    @abstractmethod
+    def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
+        """Number of units that each layer keeps (before rounding and minimum widths).
+
+        Args:
+            layers: What to allocate for, in forward order.
+            ratio: Share of the units (those alive) to remove, in [0, 1).
+        """
+
+
+def check_ratio(ratio: float, key: str = 'ratio') -> None:
+    """Refuse a share to remove that is not a number in [0, 1); ``key`` says where in ``allocator`` it was given."""
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < 1:
+        raise ValueError(f'allocator.{key}: the share of units to remove must be in [0, 1), got {ratio!r}')
+
+
+def check_target(target: dict) -> None:
+    """Refuse a target that is not one named share in (0, 1]."""
+    share = next(iter(target.values())) if isinstance(target, dict) and len(target) == 1 else None
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise ValueError(
+            'allocator.target: give one quantity and the share of it that may remain, in (0, 1], '
+            f'e.g. dict(flops=0.5), got {target!r}'
+        )

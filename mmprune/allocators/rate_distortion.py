@@ -1,0 +1,145 @@
+"""Joint allocation on rate-distortion curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmprune.allocators.base import Allocator, Layer, check_ratio
+from mmprune.allocators.global_allocator import unit_costs
+from mmprune.allocators.scores import sorted_scores
+from mmprune.allocators.solvers import METHODS, solve
+from mmprune.distortion.curves import CurveMeasurer
+from mmprune.registry import ALLOCATORS
+
+CONSTRAINTS = ('units', 'params', 'flops')
+#: Without ``options``, layers up to this many units may take every width, wider ones so many intervals.
+EVERY_WIDTH_UP_TO, INTERVALS = 512, 100
+
+
+@ALLOCATORS.register_module()
+class RateDistortion(Allocator):
+    """The widths whose distortions sum up to the least within a budget (Xu et al., ICCV 2023).
+
+    Curves are measured on the network's output, or are the sums of the removed units' scores, which is the distortion
+    itself for additive criteria such as MomentOBS. They are made monotone: keeping more never counts as worse.
+    """
+
+    needs_scores = True
+
+    def __init__(
+        self,
+        ratio: float | None = None,
+        target: dict | None = None,
+        constraint: str | None = None,
+        options: int | None = None,
+        min_keep: int = 1,
+        solver: str = 'dp',
+        buckets: int = 20_000,
+        curves: str | dict | CurveMeasurer = 'measured',
+    ) -> None:
+        """See the class.
+
+        Args:
+            ratio: Share to remove, in [0, 1), of what ``constraint`` names.
+            target: Share of FLOPs or parameters that may remain, instead of ``ratio``.
+            constraint: What the budget counts: 'units', or their 'params' or 'flops' (multiply-adds). Defaults to what
+                ``target`` names, else to units.
+            options: Intervals of the grid of widths that a layer with more units than that may take, relative to the
+                units that are alive. None: every width up to 512 units, else 100 intervals.
+            min_keep: Units that every layer keeps at least; 0 lets whole layers vanish.
+            solver: 'dp', 'exact' or 'hull', see :func:`mmprune.allocators.solvers.solve`.
+            buckets: Resolution of the solver 'dp'.
+            curves: 'measured', a dict of options for :class:`~mmprune.distortion.CurveMeasurer` (e.g.
+                ``dict(num_images=1024, worst_case=False)``), or 'scores'.
+        """
+        super().__init__(ratio, target)
+        constraint = constraint or (next(iter(target)) if target else 'units')
+        if constraint not in CONSTRAINTS:
+            raise ValueError(f'allocator.constraint must be one of {", ".join(CONSTRAINTS)}, got {constraint!r}')
+        if solver not in METHODS:
+            raise ValueError(f'allocator.solver must be one of {", ".join(METHODS)}, got {solver!r}')
+        if options is not None and options < 1:
+            raise ValueError(f'allocator.options must be at least 1 (or None), got {options}')
+        if min_keep < 0:
+            raise ValueError(f'allocator.min_keep must be >= 0, got {min_keep}')
+        if buckets < 1:
+            raise ValueError(f'allocator.buckets must be at least 1, got {buckets}')
+        self.constraint, self.options, self.min_keep = constraint, options, min_keep
+        self.solver, self.buckets = solver, buckets
+        self.needs_flops = constraint == 'flops'
+        self.counts = 'unit' if constraint == 'units' else constraint
+        if curves != 'scores':
+            self.measurer = _measurer(curves)
+
+    def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
+        """The optimal number of kept units per layer."""
+        check_ratio(ratio)
+        prices = unit_costs(layers, self.counts, 'constraint')
+        curves = [self.curve(layer) for layer in layers]
+        costs = [kept * price for (kept, _), price in zip(curves, prices)]
+        budget = (1 - ratio) * sum(layer.alive * price for layer, price in zip(layers, prices))
+        cheapest = sum(cost.min() for cost in costs)
+        if budget < cheapest * (1 - 1e-12) and self.target is None:
+            raise ValueError(
+                f'allocator.ratio={ratio:g} leaves a budget of {budget:.6g} {self.constraint}, but with '
+                f'min_keep={self.min_keep} and the options offered at least {cheapest:.6g} remain; '
+                'give a smaller ratio or min_keep'
+            )
+        chosen = solve(costs, [d for _, d in curves], max(budget, cheapest), self.solver, self.buckets)
+        return [int(kept[option]) for (kept, _), option in zip(curves, chosen)]
+
+    def curve(self, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+        """The options of a layer.
+
+        Returns:
+            Kept counts, falling from ``alive`` (int64), and distortions, rising from 0 (float64), both of shape
+            ``(k,)``.
+        """
+        least = min(self.min_keep, layer.alive)
+        if layer.curve is not None:
+            return _measured_curve(layer, least)
+        scores = sorted_scores(layer, 'RateDistortion')
+        kept = self._widths(layer.alive)
+        kept = np.append(kept[kept > least], least)
+        distortion = np.concatenate([[0.0], np.cumsum(scores, dtype=np.float64)])
+        return kept, distortion[layer.alive - kept]
+
+    def _widths(self, alive: int) -> np.ndarray:
+        """Widths that may be offered, falling from ``alive`` to 0."""
+        intervals = self.options or (alive if alive <= EVERY_WIDTH_UP_TO else INTERVALS)
+        if alive <= intervals:
+            return np.arange(alive, -1, -1)
+        removed = alive * np.arange(intervals + 1, dtype=np.int64) // intervals
+        return alive - removed
+
+
+def _measurer(curves: str | dict | CurveMeasurer) -> CurveMeasurer:
+    if curves == 'measured':
+        return CurveMeasurer()
+    if isinstance(curves, dict):
+        try:
+            return CurveMeasurer(**curves)
+        except TypeError as error:
+            raise ValueError(f'allocator.curves: {str(error).split("__init__() ")[-1]}') from error
+    if not isinstance(curves, CurveMeasurer):
+        raise ValueError(f"allocator.curves: 'measured', 'scores' or a dict of options, got {curves!r}")
+    return curves
+
+
+def _measured_curve(layer: Layer, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """``Layer.curve`` between ``least`` and ``alive`` kept units, checked, sorted and made monotone."""
+    kept, distortion = (np.asarray(values.detach().cpu(), dtype=np.float64).ravel() for values in layer.curve)
+    if kept.shape != distortion.shape or not kept.size:
+        raise ValueError(f'curve of {layer.name}: {kept.size} kept counts, but {distortion.size} distortions')
+    if not np.isfinite(distortion).all() or (distortion < 0).any():
+        raise ValueError(f'curve of {layer.name}: distortions must be finite and >= 0')
+    if (kept != np.rint(kept)).any() or (kept < 0).any() or (kept > layer.width).any():
+        raise ValueError(f'curve of {layer.name}: kept counts must be whole numbers from 0 to {layer.width}')
+    inside = (kept >= least) & (kept < layer.alive)
+    order = np.argsort(-kept[inside], kind='stable')
+    kept, distortion = kept[inside][order].astype(np.int64), distortion[inside][order]
+    # Nothing more removed means nothing changed: that point needs no measurement.
+    kept, distortion = np.append(layer.alive, kept), np.append(0.0, distortion)
+    return kept, np.maximum.accumulate(distortion)

@@ -1,0 +1,57 @@
+"""Pruning from Python, without config or runner."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+
+from mmprune.evaluation.report import Report
+from mmprune.hosts import Scope
+from mmprune.pipeline import Evaluate, Pipeline, seed_everything
+from mmprune.pruners.base import Pruner
+from mmprune.registry import PRUNERS, RESTORERS, build_part
+from mmprune.restorers.base import Restorer
+
+
+def prune(model: nn.Module, example_input: object, target: str | Sequence[str] = '',
+          pruner: str | dict | Pruner = 'ChannelPruner', restorer: str | dict | Restorer | None = None,
+          images: Iterable[Tensor] | None = None, evaluate: Evaluate | None = None, seed: int = 0,
+          dry_run: bool = False) -> Report:
+    """Prune any module in place, and repair it.
+
+    Args:
+        model: The network; any ``nn.Module``, mm or not.
+        example_input: One batch for it: a tensor (mm models: images of shape (N, C, H, W)), a tuple of positional or a
+            dict of keyword arguments.
+        target: Module path(s) inside which channels or weights may go; '' is the whole model.
+        pruner: E.g. ``dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3))``.
+        restorer: E.g. ``'LBYL'``; None leaves the network as cut.
+        images: Batches of normalised images of shape (N, C, H, W), for parts that want them.
+        evaluate: Called after every stage; its metrics go into the report.
+        seed: Seeds Python, NumPy and torch before anything happens.
+        dry_run: Do everything on a copy and leave ``model`` untouched.
+
+    Returns:
+        What happened; ``print(report)`` shows it.
+
+    Raises:
+        ConfigError: A mistake in the arguments; the message names it and what would be right.
+
+    Example:
+        >>> report = mmprune.prune(torchvision.models.resnet18(), torch.randn(1, 3, 224, 224),
+        ...     pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3)))
+        >>> print(report)
+    """
+    seed_everything(seed)
+    pruner = build_part(PRUNERS, pruner, 'pruner')
+    restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
+    if dry_run:
+        model = copy.deepcopy(model)
+    pipeline = Pipeline(Scope.of(model, example_input, target), pruner, restorer, evaluate, images)
+    pipeline.report.seed = seed
+    pipeline.run()
+    return pipeline.report
+
+

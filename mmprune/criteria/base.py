@@ -1,0 +1,66 @@
+"""The interface of all criteria."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mmprune.graph import ChannelGroup
+
+
+class Criterion(ABC):
+    """Says how important each unit (channel and all that goes with it) of a group is."""
+
+    #: Whether the criterion wants images; the caller then hands an iterable of batches to :meth:`prepare`.
+    needs_images = False
+
+    def prepare(  # noqa: B027
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
+        """Collect whatever the scores need from the whole network; weight criteria need nothing.
+
+        Args:
+            groups: All groups that may be pruned, in forward order.
+            forward: Runs the network on one batch of normalised images of shape (N, C, H, W).
+            images: Batches of normalised images, when there are any; may be iterated several times.
+        """
+
+    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+        """The images that :meth:`prepare` is given: the run's own, unless the criterion makes some.
+
+        Args:
+            example: An input of the network, for its shape.
+            images: The run's images, when there are any.
+        """
+        return images
+
+    @abstractmethod
+    def scores(self, group: ChannelGroup) -> Tensor:
+        """Importance of every unit, float64, shape ``(n,)``; the smallest go first.
+
+        Scores that are to be compared between groups (allocator ``Global``, ``RateDistortion``) mean the cost of
+        removing the unit once all smaller ones are gone.
+        """
+
+    def settle(  # noqa: B027
+        self, groups: Sequence[ChannelGroup], remaining: Callable[[Mapping[str, int]], Mapping[str, float]]
+    ) -> None:
+        """Look at all groups before :meth:`select` is asked about each, e.g. to meet a target.
+
+        Args:
+            groups: All groups that may be pruned.
+            remaining: Prices a choice: from kept units by group name to the shares of 'params', 'flops' and 'units'
+                that are left inside the targets.
+        """
+
+    def remark(self, group: ChannelGroup) -> str:
+        """Why this criterion leaves a group whole, for reports; empty if there is nothing to say."""
+        return ''
+
+    def select(self, group: ChannelGroup) -> Tensor | None:
+        """The kept units, sorted, for criteria that decide the number themselves; else None."""
+        return None

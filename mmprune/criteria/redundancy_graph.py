@@ -1,0 +1,310 @@
+"""RedundancyGraph: filters whose feature maps look alike are reduced to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info, is_main_process
+from torch import Tensor, nn
+
+from mmprune.criteria.base import Criterion
+from mmprune.redundancy import (
+    batch_statistics,
+    collect,
+    decompose,
+    expect,
+    load_information,
+    removal_levels,
+    save_information,
+    search_threshold,
+)
+from mmprune.registry import CRITERIA, SYNTHESIZERS, ConfigError, build_part
+from mmprune.synthesis.noise import Noise
+
+if TYPE_CHECKING:
+    from mmprune.graph import ChannelGroup, Member
+
+#: Images that pass through the network at once; keeps the peak memory of large networks small.
+CHUNK = 20
+REDUCTIONS = {'mean': np.mean, 'max': np.max, 'min': np.min}
+NOISES = {'noise': 'GaussianNoise', 'pink': 'PinkNoise'}
+
+
+@CRITERIA.register_module()
+class RedundancyGraph(Criterion):
+    """Redundancy-graph decomposition (Li et al., Neurocomputing 2024); decides the widths itself.
+
+    The output of every conv (before batch norm) is hashed, map by map: 64 bits that say which low DCT frequencies lie
+    above their mean. Filters whose hashes agree in at least a share ``threshold`` of all bits are linked, and of every
+    piece of the densest part of this graph only the filter with the largest L1 norm stays, until no link is left.
+
+    Differences from the published code that change results: real images pass in eval mode and in a fixed order (see
+    ``batch_statistics``), maps belong to the layer that made them even where a block runs its shortcut first, and
+    layers whose maps are one pixel (linear layers too) have no hash and stay whole instead of collapsing.
+
+    With an allocator it is an ordinary criterion: a unit's score is 1 less the threshold at which it goes when the
+    threshold falls from 1 in infinitely small steps (each time the most similar pair loses its weaker filter), so
+    ``Global`` compares similarities between layers. Units of layers without hashes score above 1, by their L1 norms.
+
+    Example:
+        >>> mmprune.prune(model, x, pruner=dict(type='ChannelPruner', criterion=dict(
+        ...     type='RedundancyGraph', target=dict(flops=0.5))))
+    """
+
+    def __init__(
+        self,
+        threshold: float | None = None,
+        target: Mapping[str, float] | None = None,
+        inputs: str | dict | None = None,
+        num_images: int = 100,
+        group_reduce: str = 'lead',
+        hash_size: int = 8,
+        dc: bool = True,
+        batch_statistics: bool | None = None,
+        structure: str | None = None,
+        save_structure: str | None = None,
+    ) -> None:
+        """See the class.
+
+        Args:
+            threshold: Share of equal bits that links two filters. Defaults to 0.7 (published: 0.65 to 0.85).
+            target: Instead: ``dict(flops=0.5)`` or ``dict(params=0.5)``, the share that may remain inside the pruner's
+                targets, or ``dict(ratio=0.3)``, the share of the units to remove; the threshold is then searched.
+            inputs: 'real' or 'synthetic' (the run's images), 'noise' (Gaussian), 'pink', a synthesizer's config, or
+                'weights' (no images: expected agreement on white noise at each layer, in closed form). None: the
+                run's images if there are any, else Gaussian noise.
+            num_images: How many images to look at (all ranks together).
+            group_reduce: Where several convs make the same channels: 'lead' (published) asks the one that enters from
+                the earlier stage, 'mean', 'max' and 'min' combine the similarities of all of them.
+            hash_size: Frequencies per axis.
+            dc: Whether the maps' means take part in the hash (published). Where they dominate, filters count as equal
+                when their means have equal sign.
+            batch_statistics: Whether batch norms normalise with the images' own statistics; running statistics stay as
+                they are. None: for noise only (noise and running statistics do not fit each other). Published: True.
+            structure: File of an earlier choice, to make again without images.
+            save_structure: Where to write the choice: JSON with every group's layers, kept units and order of removal.
+        """
+        if threshold is not None and target is not None:
+            raise ValueError('criterion: give either `threshold` or `target`, not both')
+        if threshold is not None and not 0 < threshold <= 1:
+            raise ValueError(f'criterion.threshold: a share of equal bits in (0, 1], got {threshold!r}')
+        if group_reduce != 'lead' and group_reduce not in REDUCTIONS:
+            raise ValueError(f"criterion.group_reduce: 'lead', 'mean', 'max' or 'min', got {group_reduce!r}")
+        if isinstance(inputs, str) and inputs not in ('real', 'synthetic', 'weights', *NOISES):
+            raise ValueError(
+                "criterion.inputs: 'real', 'synthetic', 'noise', 'pink', 'weights' or a synthesizer's "
+                f'config, got {inputs!r}'
+            )
+        for key, value, least in (('num_images', num_images, 1), ('hash_size', hash_size, 2)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f'criterion.{key}: a whole number of at least {least}, got {value!r}')
+        self.target = None if target is None else _checked_target(target)
+        self.threshold = threshold if threshold is not None or target is not None else 0.7
+        self.inputs, self.num_images, self.group_reduce = inputs, num_images, group_reduce
+        self.hash_size, self.dc, self.batch_statistics = hash_size, dc, batch_statistics
+        self.structure = None if structure is None else load_information(structure)
+        self.save_structure = save_structure
+        self._similarity: dict[str, np.ndarray] = {}
+        self._strength: dict[str, np.ndarray] = {}
+        self._problems: dict[str, str] = {}
+
+    # ---- images --------------------------------------------------------------------------------------------------
+
+    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+        """The run's images or those that ``inputs`` names."""
+        if self.structure is not None:
+            return None
+        kind = self.inputs or ('noise' if images is None else 'real')
+        if kind in ('real', 'synthetic'):
+            if images is None:
+                raise ConfigError(
+                    f'criterion.inputs={kind!r}: there are no images; give `images`, or set inputs to '
+                    "'noise' or 'weights'"
+                )
+            return images
+        if isinstance(kind, dict):
+            source = build_part(SYNTHESIZERS, kind, 'criterion.inputs')
+        else:
+            count = 1 if kind == 'weights' else self.num_images  # one image tells the sizes of the maps
+            source = build_part(
+                SYNTHESIZERS, dict(type=NOISES.get(kind, 'GaussianNoise'), num_images=count), 'criterion.inputs'
+            )
+        while isinstance(example, (tuple, list)) and len(example) == 1:
+            example = example[0]
+        if not isinstance(example, Tensor) or example.dim() != 4:
+            raise ConfigError(
+                f'criterion.inputs={kind!r}: the example input is no batch of images (N, C, H, W); give `images`'
+            )
+        return source.like(example) if hasattr(source, 'like') else source
+
+    def _chunks(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
+        """This rank's share of the first ``num_images`` images, a few at a time."""
+        rank, ranks = get_dist_info()
+        is_replicated = getattr(images, 'is_replicated', False)
+        left = self.num_images if is_replicated else -(-self.num_images // ranks)
+        for number, batch in enumerate(images):
+            if not isinstance(batch, Tensor):
+                raise ConfigError(f'images: batches must be tensors (N, C, H, W), got {type(batch).__name__}')
+            batch, left = batch[:left], left - len(batch)
+            if len(batch) and (not is_replicated or number % ranks == rank):
+                yield from batch.chunk(-(-len(batch) // CHUNK))
+            if left <= 0:
+                return
+
+    # ---- similarities --------------------------------------------------------------------------------------------
+
+    def prepare(
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
+        """Compute the similarities of all groups; see the base class."""
+        self._similarity, self._strength, self._problems = {}, {}, {}
+        if self.structure is not None:
+            self._check_structure(groups)
+            return
+        if images is None:
+            raise ConfigError('criterion RedundancyGraph: needs images')
+        voters = voting_members(groups, self.group_reduce == 'lead')
+        layers = [(member.module, member.index) for group in groups for member in voters[group.name]]
+        if self.inputs == 'weights':
+            results = iter(expect(layers, forward, next(iter(images)), self.hash_size, self.dc))
+        else:
+            with batch_statistics(self._norms_to_refresh(groups, images)):
+                streams = collect(layers, forward, self._chunks(images), self.hash_size, self.dc)
+            results = iter([stream.problem or stream.similarity() for stream in streams])
+        for group in groups:
+            weights = dict(zip(group.producers, group.weights()))
+            strengths = [weights[member].abs().sum(dim=1) for member in voters[group.name]]
+            self._strength[group.name] = torch.stack(strengths).sum(dim=0).cpu().numpy()
+            found = [next(results) for _ in voters[group.name]]
+            problems = [problem for problem in found if isinstance(problem, str)]
+            if problems:
+                self._problems[group.name] = f'{problems[0]}: no redundancy graph, kept whole'
+            else:
+                found = [value.cpu().numpy() for value in found]
+                combine = REDUCTIONS.get(self.group_reduce)
+                self._similarity[group.name] = found[0] if combine is None else combine(found, axis=0)
+
+    def _norms_to_refresh(self, groups: Sequence[ChannelGroup], images: Iterable[Tensor]) -> list[nn.Module]:
+        wanted = isinstance(images, Noise) if self.batch_statistics is None else self.batch_statistics
+        norms = {norm.module for group in groups for norm in group.norms}
+        return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)] if wanted else []
+
+    # ---- choices -------------------------------------------------------------------------------------------------
+
+    def settle(
+        self, groups: Sequence[ChannelGroup], remaining: Callable[[Mapping[str, int]], Mapping[str, float]]
+    ) -> None:
+        """Find the threshold that meets the target, and write the choice if wanted."""
+        if self.target is not None and self.structure is None:
+            ((kind, share),) = self.target.items()
+            key, share = ('units', 1 - share) if kind == 'ratio' else (kind, share)
+
+            def left(threshold: float) -> float:
+                return remaining({g.name: len(self._kept(g, threshold)) for g in groups})[key]
+
+            try:
+                self.threshold = search_threshold(left, share)
+            except ValueError as error:
+                raise ConfigError(f'criterion.target[{kind!r}]: {error}') from error
+        if self.save_structure is not None and is_main_process():
+            self.save(self.save_structure, groups)
+
+    def select(self, group: ChannelGroup) -> Tensor:
+        """The units that survive the decomposition at the threshold; all of them where maps have no hash."""
+        if self.threshold is None and self.structure is None:
+            raise ConfigError('criterion.target: no threshold was searched; with an allocator give the target to it')
+        return torch.from_numpy(self._kept(group, self.threshold))
+
+    def scores(self, group: ChannelGroup) -> Tensor:
+        """1 less the threshold at which each unit goes; see the class."""
+        if self.structure is not None:
+            order = np.array(self.structure[group.name]['order'])
+            levels = 1 - np.arange(len(order)) / len(order)
+        elif group.name in self._problems:
+            order = np.argsort(self._strength[group.name], kind='stable')
+            levels = -np.arange(1, len(order) + 1) / len(order)
+        else:
+            order, levels = removal_levels(self._similarity[group.name], self._strength[group.name])
+        scores = torch.empty(len(order), dtype=torch.float64)
+        scores[torch.from_numpy(order)] = torch.from_numpy(1 - levels) + torch.arange(len(order)) * 1e-9  # no ties
+        return scores
+
+    def remark(self, group: ChannelGroup) -> str:
+        """Why a group was left whole."""
+        return self._problems.get(group.name, '')
+
+    def similarity(self, group_name: str) -> np.ndarray | None:
+        """The similarities that the last :meth:`prepare` found, shape ``(n, n)``; None where maps have no hash."""
+        return self._similarity.get(group_name)
+
+    def _kept(self, group: ChannelGroup, threshold: float | None) -> np.ndarray:
+        if self.structure is not None:
+            return np.array(self.structure[group.name]['kept'])
+        if group.name in self._problems:
+            return np.arange(group.width)
+        return decompose(self._similarity[group.name], threshold, self._strength[group.name])
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, groups: Sequence[ChannelGroup]) -> None:
+        """Write what is kept of every group; ``structure=path`` makes the same choice again."""
+        save_information(
+            path,
+            self.threshold,
+            {
+                group.name: {
+                    'layers': [member.name for member in group.producers],
+                    'total': group.width,
+                    'kept': self.select(group).tolist(),
+                    'order': torch.argsort(self.scores(group), stable=True).tolist(),
+                }
+                for group in groups
+            },
+        )
+
+    def _check_structure(self, groups: Sequence[ChannelGroup]) -> None:
+        for group in groups:
+            entry = self.structure.get(group.name)
+            if entry is None:
+                raise ConfigError(
+                    f'criterion.structure: it has no group {group.name!r}; it was made for another '
+                    'network, target or pruner.keep'
+                )
+            if entry['total'] != group.width:
+                raise ConfigError(
+                    f'criterion.structure: {group.name} has {group.width} units, the file says {entry["total"]}'
+                )
+
+
+def voting_members(groups: Sequence[ChannelGroup], lead_only: bool) -> dict[str, list[Member]]:
+    """The producers of each group that are asked.
+
+    The lead of a residual stream is the conv that enters it from the earlier stage (stem or shortcut): the one whose
+    own input is made first. Inputs of unknown groups come from outside, so they count as earliest.
+    """
+    if not lead_only:
+        return {group.name: list(group.producers) for group in groups}
+    made: dict[nn.Module, int] = {}
+    for number, group in enumerate(groups):
+        for member in group.readers:
+            made.setdefault(member.module, number)
+    return {group.name: [min(group.producers, key=lambda member: made.get(member.module, -1))] for group in groups}
+
+
+def _checked_target(target: Mapping[str, float]) -> dict[str, float]:
+    ((kind, share),) = target.items() if isinstance(target, Mapping) and len(target) == 1 else (('', None),)
+    is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
+    if (
+        kind not in ('flops', 'params', 'ratio')
+        or not is_number
+        or not (0 <= share < 1 if kind == 'ratio' else 0 < share <= 1)
+    ):
+        raise ValueError(
+            'criterion.target: dict(flops=…) or dict(params=…), the share in (0, 1] that may remain, or '
+            f'dict(ratio=…), the share in [0, 1) of units to remove; got {target!r}'
+        )
+    return {kind: float(share)}

@@ -1,0 +1,58 @@
+"""The inputs that distortions are measured on: given images, or N(0, 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+Batch = object
+
+
+def calibration_batches(example: object, images: Iterable[Tensor] | None, num_images: int, batch_size: int,
+                        seed: int = 0) -> list[Batch]:
+    """Batches that stay on the example's device; the same for the same arguments.
+
+    Args:
+        example: One batch of input for the network.
+        images: Batches of normalised images of shape (N, C, H, W), of any sizes; None: N(0, 1) like the example.
+        num_images: Images in all; of given ones the first.
+        batch_size: Images per batch.
+        seed: Seeds the noise.
+    """
+    if images is None:
+        return _noise(example, num_images, batch_size, seed)
+    found, left = [], num_images
+    for batch in [images] if isinstance(images, Tensor) else images:
+        found.append(batch[:left].to(example) if isinstance(example, Tensor) else batch[:left])
+        left -= len(found[-1])
+        if left <= 0:
+            break
+    if not found:
+        raise ValueError('images: the source is empty; give at least one batch')
+    if len({batch.shape[1:] for batch in found}) > 1:
+        return found  # of different sizes: as they came
+    return list(torch.cat(found).split(batch_size))
+
+
+def _noise(example: object, num_images: int, batch_size: int, seed: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(value: object, count: int | None = None) -> object:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            shape = value.shape if count is None else (count, *value.shape[1:])
+            return torch.randn(shape, generator=generator).to(value)
+        if isinstance(value, (tuple, list)):
+            return type(value)(draw(item) for item in value)
+        return {key: draw(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    if isinstance(example, Tensor) and example.dim() > 1 and example.is_floating_point():
+        return [draw(example, min(batch_size, num_images - start)) for start in range(0, num_images, batch_size)]
+    return [draw(example) for _ in range(max(1, num_images // _size(example)))]
+
+
+def _size(example: object) -> int:
+    while isinstance(example, (tuple, list, dict)):
+        example = next(iter(example.values() if isinstance(example, dict) else example))
+    return len(example) if isinstance(example, Tensor) and example.dim() else 1

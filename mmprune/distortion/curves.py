@@ -1,0 +1,172 @@
+"""Rate-distortion curves, measured: how far the output moves when one layer alone is pruned further and further."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, is_main_process
+from torch import Tensor
+from tqdm import tqdm
+
+from mmprune.distortion.cache import DiskCache, content_key, default_folder
+from mmprune.distortion.calibration import Batch, calibration_batches
+from mmprune.distortion.cuts import Cut
+from mmprune.distortion.prefix import PrefixReplay
+from mmprune.hosts import Scope
+from mmprune.tracing import tracing_mode
+
+if TYPE_CHECKING:
+    from mmprune.allocators.base import Layer
+
+GRIDS = ('relative', 'absolute')
+SOURCES = ('given', 'noise')
+
+
+class CurveMeasurer:
+    """Measures the distortion of a network's output for a grid of kept counts of each layer (Xu et al., ICCV 2023).
+
+    The distortion of one image is the mean squared change of everything that the traced part returns: logits of a
+    classifier, feature maps of a detector. What comes before a layer is computed once per batch, its units are sorted
+    once, and what is already gone is not measured again. Layers are shared among the ranks of a distributed run.
+
+    Args:
+        num_images: Number of calibration images (published: 1,024 for CIFAR, 256 for ImageNet).
+        worst_case: Whether the curve is the largest distortion over the images (as published) or their mean.
+        points: Intervals of the grid of kept counts (published: 100); a layer with fewer units has a point for each.
+        grid: 'relative' divides what is alive, 'absolute' what the layer had when it was dense (the published grid).
+        source: 'given' takes the images that the pruner got, and N(0, 1) if it got none; 'noise' always takes N(0, 1).
+        batch_size: Images per forward pass.
+        seed: Seeds the noise.
+        cache: Folder that keeps finished curves under a hash of weights, masks, images and options; True is
+            ``$MMPRUNE_CACHE`` or the user's cache folder, False keeps nothing.
+        progress: Whether to show a progress bar with the time left (on a terminal).
+    """
+
+    def __init__(self, num_images: int = 64, worst_case: bool = True, points: int = 32, grid: str = 'relative',
+                 source: str = 'given', batch_size: int = 64, seed: int = 0, cache: bool | str | os.PathLike = True,
+                 progress: bool = True) -> None:
+        for name, value in (('num_images', num_images), ('points', points), ('batch_size', batch_size)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f'curves.{name}: a whole number of at least 1, got {value!r}')
+        for name, value, known in (('grid', grid, GRIDS), ('source', source, SOURCES)):
+            if value not in known:
+                raise ValueError(f'curves.{name}: one of {", ".join(known)}, got {value!r}')
+        self.num_images, self.worst_case, self.points, self.grid = num_images, worst_case, points, grid
+        self.source, self.batch_size, self.seed, self.progress = source, batch_size, seed, progress
+        self.cache = DiskCache(default_folder() / 'curves' if cache is True else cache or None)
+
+    def fill(self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope,
+             images: Iterable[Tensor] | None = None) -> list[Layer]:
+        """The same layers with ``Layer.curve`` filled in; ``cuts`` are theirs, in the same order."""
+        curves = self.measure(cuts, scope, images)
+        return [replace(layer, curve=curves[cut.name]) for layer, cut in zip(layers, cuts)]
+
+    def measure(self, cuts: Sequence[Cut], scope: Scope,
+                images: Iterable[Tensor] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+        """The curve of every cut by its name.
+
+        Args:
+            cuts: The layers' units.
+            scope: The network, and which part of it gives the output.
+            images: Batches of normalised images of shape (N, C, H, W); None: N(0, 1) of the example's shape.
+
+        Returns:
+            Kept counts, falling from all that is alive to 0 (int64), and distortions, starting at 0 (float64), both of
+            shape ``(k,)``.
+        """
+        batches = self.batches(scope, images)
+        with tracing_mode(scope.model), torch.no_grad():
+            found = self._measure(cuts, scope, batches)
+        kind = 'max' if self.worst_case else 'mean'
+        return {cut.name: (torch.tensor(found[cut.name]['kept']), torch.tensor(found[cut.name][kind],
+                           dtype=torch.float64)) for cut in cuts}
+
+    def describe(self, images: Iterable[Tensor] | None) -> str:
+        """What the curves are measured on, for reports."""
+        noise = images is None or self.source == 'noise'
+        return f'curves on {self.num_images} {"N(0, 1) inputs, no data" if noise else "images, no labels"}'
+
+    def kept_counts(self, cut: Cut) -> list[int]:
+        """The grid of a layer: from all that is alive down to 0."""
+        whole = cut.alive if self.grid == 'relative' else len(cut.order)
+        steps = max(1, min(self.points, whole))
+        removed = {whole * step // steps for step in range(steps + 1)}
+        return [cut.alive, *sorted((whole - gone for gone in removed if whole - gone < cut.alive), reverse=True)]
+
+    def batches(self, scope: Scope, images: Iterable[Tensor] | None) -> list[Batch]:
+        """The same batches on every rank."""
+        images = None if self.source == 'noise' else images
+        rank, world = get_dist_info()
+        holder = [None]
+        if rank == 0:
+            holder = [calibration_batches(scope.example, images, self.num_images, self.batch_size, self.seed)]
+        if world > 1:
+            broadcast_object_list(holder)
+        return holder[0]
+
+    def _measure(self, cuts: Sequence[Cut], scope: Scope, batches: list[Batch]) -> dict[str, dict]:
+        rank, world = get_dist_info()
+        content = content_key(repr(scope.model), dict(scope.model.state_dict()), batches, scope.targets)
+        keys = {cut.name: content_key(content, cut.name, cut.alive, cut.order, self.kept_counts(cut)) for cut in cuts}
+        found = {name: value for name, key in keys.items() if (value := self.cache.get(key)) is not None}
+        if world > 1:
+            holder = [found]
+            broadcast_object_list(holder)  # ranks may see different disks, but must share the work alike
+            found = holder[0]
+        missing = [cut for cut in cuts if cut.name not in found]
+        mine = {}
+        if missing:
+            prefix = PrefixReplay(scope.model, scope.forward, batches[0])
+            with prefix.installed(), self._bar(missing[rank::world], batches) as bar:
+                for cut in missing[rank::world]:
+                    bar.set_description(f'distortion of {cut.name}')
+                    mine[cut.name] = self._curve(cut, prefix, batches, bar)
+                    self.cache.put(keys[cut.name], mine[cut.name])
+        for part in all_gather_object(mine) if world > 1 else [mine]:
+            found.update(part)
+        return found
+
+    def _bar(self, cuts: Sequence[Cut], batches: Sequence[Batch]) -> tqdm:
+        total = sum(len(self.kept_counts(cut)) - 1 for cut in cuts) * len(batches)
+        hidden = True if not (self.progress and is_main_process()) else None  # None: hidden unless on a terminal
+        return tqdm(total=total, disable=hidden, unit='pass', leave=False)
+
+    def _curve(self, cut: Cut, prefix: PrefixReplay, batches: Sequence[Batch], bar: tqdm) -> dict[str, list]:
+        kept = self.kept_counts(cut)
+        ran = [module for module in cut.modules if prefix.order(module) is not None]
+        mean, largest, count = [0.0] * len(kept), [0.0] * len(kept), 0
+        for batch in batches:
+            if not ran:  # what never runs changes nothing
+                break
+            reference = prefix.record(min(ran, key=prefix.order), batch)
+            try:
+                for point, number in enumerate(kept[1:], start=1):
+                    cut.shrink(number)
+                    errors = output_errors(reference, prefix.replay(batch))
+                    mean[point] += float(errors.sum())
+                    largest[point] = max(largest[point], float(errors.max()))
+                    bar.update()
+            finally:
+                cut.restore()
+            count += len(errors)
+        return {'kept': kept, 'mean': [value / max(count, 1) for value in mean], 'max': largest}
+
+
+def output_errors(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference per image over all output tensors together, float64, shape ``(N,)``.
+
+    Raises:
+        ValueError: The outputs do not have one row per image.
+    """
+    if len({len(out) for out in reference}) != 1:
+        raise ValueError('the outputs of this network have no common first dimension (N, …): '
+                         f'{[tuple(out.shape) for out in reference]}; prune a part that returns a tensor per image')
+    squared = sum((a - b).flatten(1).double().square().sum(dim=1) if a.dim() > 1 else (a - b).double().square()
+                  for a, b in zip(reference, outputs) if a.is_floating_point())
+    return squared / sum(out[0].numel() for out in reference if out.is_floating_point())
+
+

@@ -1,0 +1,176 @@
+"""What the command-line tools share: arguments in the mm manner, and errors that say what to do."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import os.path as osp
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config, DictAction
+
+from mmprune.checkpoint import CheckpointError, read_checkpoint
+from mmprune.graph import GraphError
+from mmprune.registry import ConfigError
+from mmprune.structure import StructureError
+
+#: Mistakes of the user's input: shown as one line, not as a traceback.
+USER_ERRORS = (ConfigError, CheckpointError, StructureError, GraphError, FileNotFoundError, PermissionError)
+DEBUG = 'MMPRUNE_DEBUG'
+#: Keys of a config that name something registered.
+TYPES = ('type', 'host')
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, dict_action: type[argparse.Action] = DictAction) -> None:
+    """Arguments that every tool with a config has."""
+    parser.add_argument('--work-dir', help='where logs, checkpoints and reports go')
+    parser.add_argument('--cfg-options', nargs='+', action=dict_action, type=_key_value, metavar='KEY=VALUE',
+                        help='override keys of the config, e.g. pruning.pruner.allocator.ratio=0.5')
+    parser.add_argument('--seed', type=int, help='random seed')
+    parser.add_argument('--deterministic', action='store_true', help='let torch use deterministic algorithms only')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def _key_value(text: str) -> str:
+    if '=' not in text.strip('='):
+        raise argparse.ArgumentTypeError(f'expected KEY=VALUE, got {text!r}')
+    return text
+
+
+def read_config(path: str) -> Config:
+    """A config from its file.
+
+    Raises:
+        ConfigError: It does not exist or cannot be executed; the message says why.
+    """
+    if not osp.isfile(path):
+        raise ConfigError(f'{path}: no such config')
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is a program of the user's
+        raise ConfigError(f'{path}: cannot be read as a config ({type(error).__name__}: {error})') from error
+
+
+def apply_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the common arguments into the config."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (TypeError, KeyError, IndexError) as error:
+            raise ConfigError(f'--cfg-options: {error}') from error
+    if args.seed is not None or args.deterministic:
+        cfg.randomness = dict(cfg.get('randomness') or {})
+        cfg.randomness.update({} if args.seed is None else {'seed': args.seed})
+        cfg.randomness.update({'deterministic': True} if args.deterministic else {})
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    if args.launcher != 'none':
+        _prepare_launcher(cfg, args.launcher)
+
+
+def _prepare_launcher(cfg: Config, launcher: str) -> None:
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ConfigError('--launcher pytorch: needs torchrun around it, as in tools/dist_train.sh and dist_test.sh')
+    if torch.cuda.is_available():
+        return
+    if launcher == 'pytorch' and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')  # mmengine itself would ask for a GPU per process here
+    cfg.model_wrapper_cfg = dict(dict(
+        type='MMDistributedDataParallel', broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False)), **cfg.get('model_wrapper_cfg') or {})
+    cfg.model_wrapper_cfg.device_ids = None
+
+
+def check_checkpoint(path: str, key: str, has_run: bool = False) -> None:
+    """Look at a checkpoint before anything is built or written.
+
+    Args:
+        path: Local file; addresses such as ``https://…`` are left to mmengine.
+        key: Which key or argument named it, for messages.
+        has_run: Whether it must hold a run and not only weights.
+
+    Raises:
+        CheckpointError: Missing, damaged, or weights only where a run is asked for.
+    """
+    if '://' in path:
+        return
+    try:
+        checkpoint = read_checkpoint(path)
+    except (FileNotFoundError, CheckpointError) as error:
+        raise CheckpointError(f'{key}: {error}') from error
+    if has_run and not {'epoch', 'iter'} <= set(checkpoint.get('meta') or {}):
+        raise CheckpointError(f'{key}: {path} holds a network and no run to resume; resume from an epoch_N.pth or '
+                              'iter_N.pth, or give this one as load_from')
+
+
+@contextmanager
+def explained(cfg: Config, source: str) -> Iterator[None]:
+    """Say which key of the config a complaint is about, where its message does not.
+
+    Args:
+        cfg: Where to look for what a host library names.
+        source: Key and path of the checkpoint that is loaded.
+    """
+    try:
+        yield
+    except (CheckpointError, StructureError) as error:
+        raise CheckpointError(f'{source}: {error}') from error
+    except KeyError as error:
+        if not (match := re.search(r'(\S+) is not in the (\S+) registry', str(error))):
+            raise
+        name = match[1].strip('\'"')
+        raise ConfigError(f'{_find(cfg, name, TYPES) or "type"}: {name!r} is not registered in {match[2]}; check its '
+                          'spelling and scope (mmdet.…, mmpretrain.…, mmprune.…)') from error
+    except TypeError as error:
+        match = re.match(r'(\w+)(?:\.__init__)?\(\) ((?:got an|missing) .*)', str(error))
+        key = match and _find(cfg, match[1], TYPES)
+        if not key:
+            raise
+        raise ConfigError(f'{key.rpartition(".")[0]}: {match[1]} {match[2]}') from error
+    except FileNotFoundError as error:
+        key = error.filename and _find(cfg, str(error.filename))
+        raise FileNotFoundError(f'{key}: {error}' if key else str(error)) from error
+
+
+def _find(node: object, value: str, names: tuple[str, ...] = (), path: str = '') -> str:
+    """Path of the first key that holds a type (``names`` of such keys) or the end of ``value``; '' if none does."""
+    if isinstance(node, (Config, dict)):
+        items = [(f'{path}.{key}' if path else key, item) for key, item in node.items()]
+    elif isinstance(node, (list, tuple)):
+        items = [(f'{path}[{i}]', item) for i, item in enumerate(node)]
+    else:
+        same = isinstance(node, str) and bool(node) and (
+            node.rpartition('.')[2] == value.rpartition('.')[2] if names else value.endswith(node))
+        return path if same and (not names or path.rpartition('.')[2] in names) else ''
+    return next((found for key, item in items if (found := _find(item, value, names, key))), '')
+
+
+def clear_errors(main: Callable[[], None]) -> Callable[[], None]:
+    """Turn mistakes in the input into one line on stderr and exit code 2 (with ``MMPRUNE_DEBUG=1``: a traceback)."""
+
+    @functools.wraps(main)
+    def wrapped() -> None:
+        try:
+            main()
+        except USER_ERRORS as error:
+            if os.environ.get(DEBUG) == '1':
+                raise
+            rank = os.environ.get('RANK', '0')
+            who = 'error' if rank == '0' else f'error (process {rank})'
+            print(f'{who}: {" ".join(str(error).split())}', file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print('interrupted; what was finished is in the work dir', file=sys.stderr)
+            sys.exit(130)
+
+    return wrapped

@@ -1,0 +1,99 @@
+"""From the lines a user adds to a stock config to what mmengine's Runner understands."""
+
+from __future__ import annotations
+
+import inspect
+
+from mmengine.config import Config
+
+from mmprune.engine.hooks.pruning_hook import PruningHook
+from mmprune.engine.schedule import Schedule
+from mmprune.registry import ConfigError
+
+HOOKS = ('mmprune.PruningHook', 'mmprune.EpochSeedHook')
+MODELS = ('mmprune.Pruned', 'Pruned')
+REBUILD = 'mmprune.RebuildHook'
+KEYS = set(inspect.signature(PruningHook).parameters)
+TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
+TESTING = ('test_dataloader', 'test_evaluator', 'test_cfg')
+
+
+def prepare_config(cfg: Config) -> Config:
+    """Turn the ``pruning`` dict of a config into a hook, and its model into a loadable one; in place, idempotent.
+
+    Done here and not by inheritance, because config inheritance replaces lists: a base's own ``custom_hooks`` survive.
+
+    Raises:
+        ConfigError: ``pruning`` is missing, or has unknown, wrong or contradictory values.
+    """
+    pruning = cfg.get('pruning')
+    if not isinstance(pruning, dict):
+        raise ConfigError("pruning: this config has none; add e.g. pruning=dict(target='backbone', "
+                          "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))")
+    unknown = sorted(set(pruning) - KEYS)
+    if unknown:
+        raise ConfigError(f'pruning.{unknown[0]}: unknown; pruning knows {", ".join(sorted(KEYS))}')
+    if 'pruner' not in pruning:
+        raise ConfigError("pruning.pruner: missing, e.g. dict(type='ChannelPruner', …)")
+    hook = PruningHook(**pruning)  # a mistake shows here, before anything is built
+    if hook.evaluate:
+        _need(cfg, TESTING, 'to evaluate the stages; to prune without evaluating set pruning.evaluate=False')
+    if hook.images and cfg.get(hook.images) is None:
+        raise ConfigError(f'pruning.images: this config has no {hook.images}')
+    if hook.finetune:
+        _need(cfg, TRAINING, 'to fine-tune; to prune without fine-tuning set pruning.finetune=False')
+        _check_schedule(hook.schedule, cfg.train_cfg)
+    make_loadable_config(cfg)
+    _import_mmprune(cfg)
+    others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') not in HOOKS]
+    cfg.custom_hooks = [*others, dict(type=HOOKS[0], **pruning), dict(type=HOOKS[1])]
+    return cfg
+
+
+def prepare_training_config(cfg: Config) -> Config:
+    """Ready a config without ``pruning`` for ordinary training; in place, idempotent.
+
+    A model of type ``mmprune.Pruned`` may be cut by what it loads; all others are left to the host.
+    """
+    if (cfg.get('model') or {}).get('type') in MODELS:
+        others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') != REBUILD]
+        cfg.custom_hooks = [*others, dict(type=REBUILD)]
+    return cfg
+
+
+def make_loadable_config(cfg: Config) -> Config:
+    """Wrap the model type so that pruned checkpoints load; in place, idempotent."""
+    model = cfg.get('model')
+    if not isinstance(model, dict) or 'type' not in model:
+        raise ConfigError("model: needs a `type`, e.g. model=dict(type='ImageClassifier', …)")
+    if model['type'] not in MODELS:
+        cfg.model = dict(type=MODELS[0], host=model['type'], **{k: v for k, v in model.items() if k != 'type'})
+    return cfg
+
+
+def _need(cfg: Config, keys: tuple[str, ...], purpose: str) -> None:
+    missing = [key for key in keys if cfg.get(key) is None]
+    if missing:
+        raise ConfigError(f'{missing[0]}: missing, it is needed {purpose}')
+
+
+def _check_schedule(schedule: Schedule, train_cfg: dict) -> None:
+    """A schedule counts epochs, and must reach its end."""
+    if schedule.steps == 1 and schedule.begin == 0:
+        return
+    epochs = train_cfg.get('max_epochs')
+    if not isinstance(epochs, int):
+        raise ConfigError('pruning.schedule: counts epochs, but train_cfg counts iterations; '
+                          'set train_cfg.by_epoch=True and train_cfg.max_epochs')
+    last = schedule.begin + (schedule.steps - 1) * schedule.interval
+    if last >= epochs:
+        raise ConfigError(f'pruning.schedule: its last step is due before epoch {last} (counted from 0), but training '
+                          f'ends after {epochs}; lower begin, steps or interval, or raise train_cfg.max_epochs')
+
+
+def _import_mmprune(cfg: Config) -> None:
+    """Let whoever reads the dumped config import mmprune, whose loader of checkpoints is the safe one."""
+    given = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = [given['imports']] if isinstance(given['imports'], str) else list(given['imports'])
+    if 'mmprune' not in names:
+        cfg.custom_imports = dict(given, imports=[*names, 'mmprune'])

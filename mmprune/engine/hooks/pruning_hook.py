@@ -1,0 +1,249 @@
+"""Pruning inside an mmengine run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+
+from mmprune.checkpoint import save
+from mmprune.engine.images import LOADERS, LoaderImages
+from mmprune.engine.rebuild import (
+    averaged,
+    averages_paused,
+    forget_stale_state,
+    fresh_optimizer,
+    reconnect_averages,
+    restart_averages,
+    rewrap,
+)
+from mmprune.engine.schedule import Schedule
+from mmprune.evaluation.report import Report
+from mmprune.files import write_atomically
+from mmprune.hosts import Scope, unwrap
+from mmprune.pipeline import Pipeline, seed_everything
+from mmprune.registry import HOOKS, PRUNERS, RESTORERS, ConfigError, build_part
+from mmprune.visualization.widths import plot_report
+
+#: Under this key of ``checkpoint['meta']`` a run keeps how far pruning went.
+PROGRESS = 'mmprune'
+
+
+@HOOKS.register_module()
+class PruningHook(Hook):
+    """Prunes and repairs the network before training starts (or step by step during it), and reports.
+
+    Weights to be scored exist from ``before_train`` on, when the optimiser and DDP already hold the parameters:
+    cutting keeps every ``Parameter`` object; what was made for the old widths is rebuilt.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, pruner: dict, target: str | Sequence[str] = 'backbone', restorer: dict | str | None = None,
+                 images: str | None = None, num_images: int = 1000, finetune: bool = False, evaluate: bool = True,
+                 schedule: dict | None = None, input_shape: Sequence[int] = (3, 224, 224)) -> None:
+        """See the class; these are the keys of a config's ``pruning`` dict.
+
+        Args:
+            pruner: What is taken away.
+            target: Module path(s) inside which it is taken.
+            restorer: How the loss is repaired.
+            images: Data loader to take images from, for parts that want them.
+            num_images: How many.
+            finetune: Whether the config's own training follows.
+            evaluate: Whether every stage is evaluated on the test set.
+            schedule: For iterative pruning, e.g. ``dict(type='cubic', steps=5, interval=2)``.
+            input_shape: (C, H, W) of the example input; FLOPs are counted at this size.
+        """
+        self.pruner = build_part(PRUNERS, pruner, 'pruning.pruner')
+        self.restorer = None if restorer is None else build_part(RESTORERS, restorer, 'pruning.restorer')
+        self.schedule = Schedule.from_config(schedule)
+        _check_kinds(target=target, images=images, num_images=num_images, finetune=finetune, evaluate=evaluate,
+                     input_shape=input_shape)
+        if not finetune and (self.schedule.steps > 1 or self.schedule.begin > 0):
+            raise ConfigError('pruning.schedule: steps between epochs of training need pruning.finetune=True')
+        if images is None and getattr(self.restorer, 'needs_images', False):
+            raise ConfigError(f'pruning.images: {type(self.restorer).__name__} needs images; name a data loader, '
+                              f'one of {", ".join(LOADERS)}')
+        self.target, self.images, self.num_images = target, images, num_images
+        self.finetune, self.evaluate = finetune, evaluate
+        self.input_shape = tuple(input_shape)
+        self.pipeline: Pipeline | None = None
+        self._step, self._widths = -1, None  # last step done, widths of the groups before the first
+        self._resumed: Mapping | None = None
+        self._start = 0.0
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember how far the run was that is being resumed."""
+        if runner._resume:
+            self._resumed = checkpoint.get('meta', {}).get(PROGRESS)
+
+    def before_train(self, runner: Runner) -> None:
+        """Prune now (or only set up, when training is resumed)."""
+        if not self.finetune:
+            raise ConfigError('pruning.finetune: is False, but this is a training run; '
+                              'use tools/train.py, which does not train then, or set it to True')
+        if runner._resume and runner.iter > 0:
+            self._take_up(runner)
+        elif self.schedule.begin == 0:
+            self.prune(runner, self.schedule.fraction(0), step=0)
+        else:
+            self._set_up(runner)
+        self._start = time.perf_counter() - (self._resumed or {}).get('seconds', 0.0)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Take the next step of an iterative schedule."""
+        step = self.schedule.step_at(runner.epoch)
+        if step is not None and step > self._step:
+            self.prune(runner, self.schedule.fraction(step), step)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the progress into the checkpoint, and leave only plain data in it, which needs no trust to load."""
+        progress = {'report': json.loads(json.dumps(self.pipeline.report.to_dict(), default=str)), 'step': self._step,
+                    'widths': self._widths, 'seconds': time.perf_counter() - self._start}
+        checkpoint['meta'] = {**_plain(checkpoint['meta']), PROGRESS: progress}
+        hub = checkpoint.get('message_hub') or {}
+        if 'runtime_info' in hub:
+            hub['runtime_info'] = type(hub['runtime_info'])(_plain(hub['runtime_info']))
+
+    def after_train(self, runner: Runner) -> None:
+        """Evaluate the fine-tuned network and finish the report."""
+        data = type(runner.train_dataloader.dataset).__name__
+        self.pipeline.stage('finetuned', self._start, f'{runner.iter} iterations with {data}')
+        with averaged(runner):
+            self.finish(runner, 'finetuned.pth')
+
+    def prune(self, runner: Runner, fraction: float = 1.0, step: int = 0) -> None:
+        """Prune the runner's network in place, evaluate each stage, write ``pruned.pth`` and the report.
+
+        Args:
+            runner: Has loaded its weights.
+            fraction: Share of the full removal to reach, in (0, 1].
+            step: Number of the schedule's step.
+        """
+        if self.pipeline is None:
+            self._set_up(runner)
+        seed_everything(runner.seed + step)  # all processes draw the same
+        with averages_paused(runner):
+            plan = self.pipeline.run(fraction, self._widths)
+        self._step, self._widths = step, self._widths or {row.name: row.before for row in plan.rows}
+        for row in plan.rows:  # the report tells what the whole schedule did, not its last step
+            row.before = self._widths.get(row.name, row.before)
+            row.reason = row.reason if row.after == row.before else ''
+        rewrap(runner)
+        restart_averages(runner)
+        forget_stale_state(runner)
+        if self.schedule.fresh_optimizer and step > 0:
+            fresh_optimizer(runner)
+        self.finish(runner, 'pruned.pth')
+
+    def finish(self, runner: Runner, filename: str) -> None:
+        """Write checkpoint, config, report and picture, and print the table."""
+        if not is_main_process():
+            return
+        report, work_dir = self.pipeline.report, Path(runner.work_dir)
+        save(unwrap(runner.model), work_dir / filename, meta=self._meta(runner))
+        write_atomically(work_dir / Path(runner.cfg.filename or 'config').with_suffix('.py').name, report.config)
+        report.save(work_dir / 'report.json')
+        plot_report(report, work_dir / 'report.png')
+        runner.logger.info(f'\n{report}\n\nwritten: {work_dir / filename}, report.json, report.png')
+
+    def _set_up(self, runner: Runner) -> None:
+        model = unwrap(runner.model)
+        device = next(model.parameters()).device
+        scope = Scope.of(model, torch.zeros(1, *self.input_shape, device=device), self.target)
+        images = None if self.images is None else LoaderImages(
+            runner.cfg, model, self.images, self.num_images, runner.seed)
+        evaluate = (lambda: self._evaluate(runner)) if self.evaluate else None
+        self.pipeline = Pipeline(scope, self.pruner, self.restorer, evaluate, images)
+        report = self.pipeline.report
+        report.seed, report.config = runner.seed, runner.cfg.pretty_text
+        if runner._load_from is None and not runner._resume and not _has_checkpoint(runner.cfg.model):
+            warning = 'load_from is not set: the network being pruned has its INITIAL, untrained weights'
+            report.warnings.append(warning)
+            runner.logger.warning(warning)
+
+    def _take_up(self, runner: Runner) -> None:
+        """Go on where the resumed run was; loading has cut the network already."""
+        if self._resumed is None:
+            raise ConfigError('resume: the checkpoint is not from a run with `pruning`; '
+                              'to prune its network, give it as load_from instead')
+        self._set_up(runner)
+        report = Report.from_dict(self._resumed['report'])
+        report.config, report.seed = self.pipeline.report.config, runner.seed
+        report.stages = [stage for stage in report.stages if stage.name != 'finetuned']
+        self.pipeline.report = report
+        self._step, self._widths = self._resumed['step'], self._resumed['widths']
+        rewrap(runner)
+        reconnect_averages(runner)
+
+    def _evaluate(self, runner: Runner) -> Mapping[str, float]:
+        modes = {module: module.training for module in runner.model.modules()}
+        try:
+            metrics = runner.test_loop.run()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f'test_dataloader: its data cannot be read ({reason}); to prune without evaluating set '
+                              'pruning.evaluate=False') from error
+        for module, mode in modes.items():
+            module.training = mode
+        return {key: number for key, value in metrics.items() if (number := _number(value)) is not None}
+
+    def _meta(self, runner: Runner) -> dict:
+        """What inference wants to know beside the weights."""
+        meta = {'cfg': self.pipeline.report.config, 'seed': runner.seed}
+        for loop in (runner._train_loop, runner._test_loop):
+            metainfo = getattr(loop.dataloader.dataset, 'metainfo', None) if isinstance(loop, BaseLoop) else None
+            if metainfo:
+                meta['dataset_meta'] = _plain(metainfo)
+                break
+        return meta
+
+
+def _check_kinds(target: object, images: object, num_images: object, finetune: object, evaluate: object,
+                 input_shape: object) -> None:
+    """Refuse values of the wrong kind, which would only show much later."""
+    if not isinstance(target, str) and not (
+            isinstance(target, (list, tuple)) and target and all(isinstance(item, str) for item in target)):
+        raise ConfigError(f"pruning.target: a module path such as 'backbone', or a list of them, got {target!r}")
+    if images is not None and images not in LOADERS:
+        raise ConfigError(f'pruning.images: one of {", ".join(LOADERS)}, or None, got {images!r}')
+    for key, value in (('finetune', finetune), ('evaluate', evaluate)):
+        if not isinstance(value, bool):
+            raise ConfigError(f'pruning.{key}: True or False, got {value!r}')
+    if type(num_images) is not int or num_images < 1:
+        raise ConfigError(f'pruning.num_images: a whole number of at least 1, got {num_images!r}')
+    if not (isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
+            and all(type(n) is int and n > 0 for n in input_shape)):
+        raise ConfigError(f'pruning.input_shape: (channels, height, width), got {input_shape!r}')
+
+
+def _has_checkpoint(model_cfg: object) -> bool:
+    """Whether an ``init_cfg`` somewhere in a model's config loads weights."""
+    if isinstance(model_cfg, dict):
+        return 'checkpoint' in model_cfg or any(_has_checkpoint(value) for value in model_cfg.values())
+    return isinstance(model_cfg, (list, tuple)) and any(_has_checkpoint(item) for item in model_cfg)
+
+
+def _number(metric: object) -> float | None:
+    """A metric as a number; matrices and texts have no place in a table of stages."""
+    try:
+        return float(metric)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _plain(value: object) -> object:
+    """A value without types of its own (``ConfigDict``, NumPy scalars), so that checkpoints stay plain data."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_plain(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    return value.item() if hasattr(value, 'item') and getattr(value, 'ndim', 1) == 0 else value

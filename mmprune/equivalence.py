@@ -1,0 +1,140 @@
+"""The check that nothing gets past: a sliced network computes what the dense one does with those channels zeroed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmprune.graph import ChannelGroup
+from mmprune.surgery import Undo, complement, keep_inputs, keep_outputs, sync_wrappers, widths
+from mmprune.tracing import flatten_tensors, tracing_mode
+
+#: Largest allowed difference, relative to the largest output: float32 sums in another order, nothing else.
+TOLERANCE = 1e-4
+
+Keeps = Mapping[str, Tensor]
+
+
+def removed_channels(groups: Sequence[ChannelGroup], keeps: Keeps) -> tuple[dict, dict]:
+    """Channels that every module loses: ``({module: outputs}, {module: inputs})``, sorted, groups combined."""
+    outputs: dict[nn.Module, list[Tensor]] = {}
+    inputs: dict[nn.Module, list[Tensor]] = {}
+    for group in groups:
+        if group.name not in keeps:
+            continue
+        for member in (*group.producers, *group.depthwise, *group.norms):
+            outputs.setdefault(member.module, []).append(member.removed_channels(keeps[group.name]))
+        for member in group.readers:
+            inputs.setdefault(member.module, []).append(member.removed_channels(keeps[group.name]))
+    return tuple({module: torch.cat(parts).unique() for module, parts in side.items()}  # type: ignore[return-value]
+                 for side in (outputs, inputs))
+
+
+def slice_groups(model: nn.Module, groups: Sequence[ChannelGroup], keeps: Keeps) -> Undo:
+    """Remove everything but the kept units of the named groups, in place.
+
+    Returns:
+        What takes it back.
+    """
+    undo = Undo()
+    outputs, inputs = removed_channels(groups, keeps)
+    try:
+        for module, removed in inputs.items():
+            if len(removed):
+                keep_inputs(module, complement(removed, widths(module)[1]), undo)
+        for module, removed in outputs.items():
+            if len(removed):
+                keep_outputs(module, complement(removed, widths(module)[0]), undo)
+        sync_wrappers(model, undo)
+    except Exception:
+        undo.take_back()
+        raise
+    return undo
+
+
+@contextmanager
+def zeroed(groups: Sequence[ChannelGroup], keeps: Keeps) -> Iterator[None]:
+    """The dense network with the removed channels zeroed behind every layer and norm that touches them."""
+    outputs, _ = removed_channels(groups, keeps)
+    hooks = []
+    for module, removed in outputs.items():
+        if isinstance(module, nn.PReLU):
+            continue
+        mask = torch.ones(widths(module)[0])
+        mask[removed] = 0
+
+        def zero(module: nn.Module, args: object, output: Tensor, mask: Tensor = mask) -> Tensor:
+            last = isinstance(module, nn.Linear) or (isinstance(module, _BatchNorm) and output.dim() == 2)
+            view = mask.to(output) if last else mask.to(output).reshape(-1, *[1] * (output.dim() - 2))
+            return output * view
+
+        hooks.append(module.register_forward_hook(zero))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def run(model: nn.Module, forward: Callable[[object], object], example: object) -> list[Tensor]:
+    """Outputs in eval mode without gradients."""
+    with tracing_mode(model), torch.no_grad():
+        return [out.clone() for out in flatten_tensors(forward(example))]
+
+
+def difference(expected: Sequence[Tensor], got: Sequence[Tensor]) -> float:
+    """Largest absolute difference of two lists of outputs, relative to the largest expected value."""
+    if [out.shape for out in expected] != [out.shape for out in got]:
+        return float('inf')
+    worst = 0.0
+    for a, b in zip(expected, got):
+        scale = a.abs().max().clamp_min(torch.finfo(a.dtype).tiny)
+        worst = max(worst, ((a - b).abs().max() / scale).item())
+    return worst if worst == worst else float('inf')  # NaN is no agreement
+
+
+def slicing_error(model: nn.Module, forward: Callable[[object], object], example: object,
+                  groups: Sequence[ChannelGroup], keeps: Keeps) -> tuple[float, str]:
+    """Slice, compare with the zeroed dense network, take it back.
+
+    Returns:
+        The relative difference (inf if the sliced network does not run), and what went wrong.
+    """
+    with zeroed(groups, keeps):
+        expected = run(model, forward, example)
+    undo = None
+    try:
+        undo = slice_groups(model, groups, keeps)
+        error = difference(expected, run(model, forward, example))
+        return error, '' if error <= TOLERANCE else f'outputs differ by {error:.1e}'
+    except (RuntimeError, ValueError, IndexError, AssertionError) as failure:
+        return float('inf'), f'it does not run ({failure})'.split('\n')[0]
+    finally:
+        if undo is not None:
+            undo.take_back()
+
+
+def refuse_wrong_groups(model: nn.Module, forward: Callable[[object], object], example: object,
+                        groups: Sequence[ChannelGroup]) -> None:
+    """Give every group that the tracer got wrong a reason to stay whole.
+
+    All groups are tried at once, with a third of their units gone at random; only if that fails, one by one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    trial = {g.name: torch.randperm(g.width, generator=generator)[:max(1, g.width * 2 // 3)].sort().values
+             for g in groups if g.prunable}
+    if not trial or slicing_error(model, forward, example, groups, trial)[0] <= TOLERANCE:
+        return
+    for group in groups:
+        if group.prunable:
+            error, problem = slicing_error(model, forward, example, [group], trial)
+            if error > TOLERANCE:
+                group.reason = f'the traced coupling is wrong: with its channels cut, {problem}'
+    good = {name: keep for name, keep in trial.items() if next(g for g in groups if g.name == name).prunable}
+    error, problem = slicing_error(model, forward, example, groups, good)
+    if error > TOLERANCE:
+        raise RuntimeError(f'the groups of this network are right one by one but not together: {problem}')

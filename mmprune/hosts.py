@@ -1,0 +1,95 @@
+"""What mmprune knows about its hosts: which call of a model gives plain tensors for images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from mmengine.model import BaseModel, is_model_wrapper
+from torch import Tensor, nn
+
+from mmprune.registry import ConfigError
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DDP and the like."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def tensor_forward(model: nn.Module) -> Callable[[object], object]:
+    """The call that runs as much of a model as maps tensors to tensors.
+
+    mmpretrain's classifiers run whole (``mode='tensor'``); mmdet's detectors run backbone and neck (``extract_feat``):
+    their heads expect ground truth or boxes. Any other module is simply called; a tuple is unpacked, a dict becomes
+    keyword arguments.
+    """
+    if isinstance(model, BaseModel) and hasattr(model, 'extract_feat'):
+        if hasattr(model, 'head') and not hasattr(model, 'bbox_head'):
+            return lambda images: model(images, mode='tensor')
+        return model.extract_feat
+
+    def call(example: object) -> object:
+        if isinstance(example, dict):
+            return model(**example)
+        return model(*example) if isinstance(example, (tuple, list)) else model(example)
+
+    return call
+
+
+def _map(function: Callable[[Tensor], Tensor], value: object) -> object:
+    """A function applied to every tensor in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple) and hasattr(value, '_fields'):
+        return type(value)(*(_map(function, item) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(_map(function, item) for item in value)
+    return {k: _map(function, v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _like(example: object, parameter: Tensor) -> object:
+    """The example on the parameter's device, real numbers in its dtype."""
+    return _map(lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), example)
+
+
+@dataclass
+class Scope:
+    """The part of a model that is looked at, and how to run it.
+
+    Attributes:
+        model: The whole network (not wrapped).
+        example: One batch of input for ``forward``; a tensor of shape (N, C, H, W) for mm models.
+        targets: Module paths inside which something may be removed; '' is everything.
+        forward: Runs what can be traced.
+    """
+
+    model: nn.Module
+    example: object
+    targets: tuple[str, ...] = ('',)
+    forward: Callable[[object], object] = field(default=None)
+
+    def __post_init__(self) -> None:
+        names = dict(self.model.named_modules())
+        for target in self.targets:
+            if target not in names:
+                children = ', '.join(name for name, _ in self.model.named_children())
+                raise ConfigError(f'target: this model has no module {target!r}; it has {children}')
+        if self.forward is None:
+            self.forward = tensor_forward(self.model)
+
+    @classmethod
+    def of(cls, model: nn.Module, example: object, target: str | Sequence[str] = '') -> Scope:
+        """A scope from what users write: ``target`` is one module path or several."""
+        targets = (target,) if isinstance(target, str) else tuple(target)
+        model = unwrap(model)
+        parameter = next(model.parameters(), None)
+        if parameter is None:
+            raise ConfigError(f'model: {type(model).__name__} has no parameters, there is nothing to prune')
+        return cls(model, _like(example, parameter), targets)
+
+    def probe_input(self) -> object:
+        """An input like the example, but random: constant images hide mistakes."""
+        generator = torch.Generator().manual_seed(0)
+        return _map(lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x,
+                    self.example)

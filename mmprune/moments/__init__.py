@@ -1,0 +1,57 @@
+"""Moments of activations from batch norms, and the algebra of repairs on them; pure functions in float64."""
+
+from mmprune.moments.border import tap_coverage
+from mmprune.moments.chain import (
+    READER_RHO,
+    Moments,
+    UnknownMomentsError,
+    blend,
+    branch_moments,
+    chain_key,
+    reader_taps,
+)
+from mmprune.moments.check import MomentCheck, check_moments
+from mmprune.moments.correlation import fit_rho, tap_correlation
+from mmprune.moments.drift import correct_drift, norm_statistics, watch_norms
+from mmprune.moments.elimination import eliminate, elimination_scores
+from mmprune.moments.hermite import activation_moments, hermite_coefficients
+from mmprune.moments.masked import correct_norm, masked_statistics
+from mmprune.moments.measure import MomentStream, batch_statistics, measure_moments, measure_sizes
+from mmprune.moments.noise import noise_like
+from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction, removed_units
+from mmprune.moments.retention import retention_costs
+
+__all__ = [
+    'READER_RHO',
+    'MomentCheck',
+    'MomentStream',
+    'Moments',
+    'UnknownMomentsError',
+    'activation_moments',
+    'batch_statistics',
+    'blend',
+    'branch_moments',
+    'chain_key',
+    'check_moments',
+    'correct_drift',
+    'correct_norm',
+    'eliminate',
+    'elimination_scores',
+    'fit_rho',
+    'hermite_coefficients',
+    'masked_statistics',
+    'measure_moments',
+    'measure_sizes',
+    'mixed_weight',
+    'noise_like',
+    'norm_statistics',
+    'output_mean',
+    'output_variance',
+    'reader_taps',
+    'reconstruction',
+    'removed_units',
+    'retention_costs',
+    'tap_correlation',
+    'tap_coverage',
+    'watch_norms',
+]

@@ -1,0 +1,68 @@
+"""How far batch-norm inputs drift when a network changes, measured on the same images before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from mmprune.moments.measure import batch_statistics
+
+#: Mean and variance of a batch norm's input, each of shape ``(c,)``, float64.
+Statistics = Mapping[nn.Module, tuple[Tensor, Tensor]]
+
+
+@contextmanager
+def watch_norms() -> Iterator[Callable[[], Statistics]]:
+    """Observe every batch norm that runs; what is yielded gives the statistics so far, averaged over batches."""
+    sums: dict[nn.Module, list] = {}
+
+    def observe(module: nn.Module, args: tuple) -> None:
+        if isinstance(module, _BatchNorm) and module.running_var is not None and args[0].numel() > args[0].shape[1]:
+            var, mean = torch.var_mean(args[0].detach(), dim=[d for d in range(args[0].dim()) if d != 1])
+            entry = sums.setdefault(module, [0.0, 0.0, 0])
+            entry[:] = entry[0] + mean.double(), entry[1] + var.double(), entry[2] + 1
+
+    handle = register_module_forward_pre_hook(observe)
+    try:
+        yield lambda: {module: (mean / count, var / count) for module, (mean, var, count) in sums.items()}
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def norm_statistics(forward: Callable[[Tensor], object], images: Iterable[Tensor]) -> Statistics:
+    """Mean and variance of every batch norm's input when all batches normalise themselves.
+
+    Args:
+        forward: Runs the network on a batch.
+        images: Batches of images of shape (N, C, H, W), usually noise.
+    """
+    with watch_norms() as statistics:
+        for batch in images:
+            with batch_statistics():
+                forward(batch)
+    return statistics()
+
+
+def correct_drift(norm: nn.Module, stored: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor],
+                  after: tuple[Tensor, Tensor]) -> None:
+    """Set running statistics to those of the old network, moved as the measured ones moved.
+
+    Args:
+        norm: The batch norm of the changed network.
+        stored: Its running mean and variance in the old network, each of shape ``(c,)``.
+        before: Measured mean and variance of its input in the old network.
+        after: The same in the changed network.
+    """
+    mean, var = (value.double().to(before[0].device) for value in stored)
+    floor = 1e-8 * before[1].mean().clamp_min(1e-30)
+    quotient = (after[1] + floor) / (before[1] + floor)
+    # What the images get wrong about a mean is proportional to the filter: nothing of it is left of one that is gone.
+    share = (after[1] / before[1].clamp_min(1e-30)).sqrt()
+    norm.running_mean.copy_(after[0] + share * (mean - before[0]))
+    norm.running_var.copy_(var * quotient)

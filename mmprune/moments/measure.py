@@ -1,0 +1,131 @@
+"""Mean and covariance of reader inputs, measured on real images or on noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from mmprune.moments.chain import Moments
+from mmprune.sites import Branch
+
+
+class MomentStream:
+    """Running mean and covariance of samples that arrive in batches; memory is one ``(n, n)`` matrix."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Tensor | None = None
+        self.scatter: Tensor | None = None
+        self.size: tuple[int, ...] = ()
+
+    def update(self, samples: Tensor) -> None:
+        """Take in samples of shape ``(N, n)``."""
+        samples = samples.double().cpu()
+        mean = samples.mean(dim=0)
+        centred = samples - mean
+        scatter, count = centred.T @ centred, len(samples)
+        if self.count:
+            total, delta = self.count + count, mean - self.mean
+            scatter = self.scatter + scatter + delta.outer(delta) * (self.count * count / total)
+            mean, count = self.mean + delta * (count / total), total
+        self.count, self.mean, self.scatter = count, mean, scatter
+
+    def moments(self) -> Moments:
+        """What the samples so far say."""
+        if not self.count:
+            raise ValueError('no image was given, or the layer does not run in the forward pass')
+        return Moments(self.mean, self.scatter / self.count, size=self.size)
+
+
+def samples_of(branch: Branch, value: Tensor) -> Tensor:
+    """A reader's input as samples of its units, shape ``(N, n)``: positions (and flattened pixels) are samples."""
+    index = branch.index.to(value.device)
+    if isinstance(branch.module, nn.Linear):
+        return value.reshape(-1, value.shape[-1])[:, index].transpose(1, 2).reshape(-1, len(index))
+    return value[:, index[:, 0]].transpose(0, 1).flatten(1).T
+
+
+@torch.no_grad()
+def measure_moments(branches: Sequence[Branch], forward: Callable[[Tensor], object], images: Iterable[Tensor],
+                    normalise: bool = False) -> list[Moments]:
+    """Moments of the units at the input of every branch, over all images and positions.
+
+    Args:
+        branches: What to measure.
+        forward: Runs the network on a batch.
+        images: Batches of normalised images of shape (N, C, H, W).
+        normalise: Whether batch norms use the batch's own statistics (see :func:`batch_statistics`), for images that
+            the network was not trained on.
+    """
+    streams = [MomentStream() for _ in branches]
+
+    def observe(branch: Branch, stream: MomentStream, value: Tensor) -> None:
+        stream.size = map_size(value)
+        stream.update(samples_of(branch, value))
+
+    with _watching(branches, lambda i, value: observe(branches[i], streams[i], value)):
+        for batch in images:
+            if normalise:
+                with batch_statistics():
+                    forward(batch)
+            else:
+                forward(batch)
+    return [stream.moments() for stream in streams]
+
+
+@torch.no_grad()
+def measure_sizes(branches: Sequence[Branch], forward: Callable[[Tensor], object],
+                  images: Iterable[Tensor]) -> list[tuple[int, ...]]:
+    """Height and width of every branch's input; one batch is enough."""
+    sizes: list[tuple[int, ...]] = [()] * len(branches)
+    with _watching(branches, lambda i, value: sizes.__setitem__(i, map_size(value))):
+        for batch in images:
+            forward(batch)
+            break
+    return sizes
+
+
+def map_size(value: Tensor) -> tuple[int, ...]:
+    """Spatial size of an activation of shape (N, C, …); empty for flat ones."""
+    return tuple(value.shape[2:])
+
+
+@contextmanager
+def _watching(branches: Sequence[Branch], observe: Callable[[int, Tensor], None]) -> Iterator[None]:
+    handles = [
+        branch.module.register_forward_pre_hook(lambda module, args, i=i: observe(i, args[0].detach()))
+        for i, branch in enumerate(branches)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def batch_statistics() -> Iterator[None]:
+    """Every batch norm that runs normalises by its batch, and its running statistics stay as they are.
+
+    Behind each of them activations then have exactly the mean and variance that the network was trained with, whatever
+    the images; only the correlations come from the images.
+    """
+    touched: dict[nn.Module, tuple] = {}
+
+    def switch(module: nn.Module, args: tuple) -> None:
+        if isinstance(module, _BatchNorm) and module not in touched and args[0].numel() > args[0].shape[1]:
+            touched[module] = (module.training, module.momentum, module.num_batches_tracked)
+            module.training, module.momentum = True, 0.0
+            module.num_batches_tracked = None
+
+    handle = register_module_forward_pre_hook(switch)
+    try:
+        yield
+    finally:
+        handle.remove()
+        for module, (training, momentum, count) in touched.items():
+            module.training, module.momentum, module.num_batches_tracked = training, momentum, count

@@ -1,0 +1,77 @@
+"""Least squares of activations, and what it does to the statistics of the next layer.
+
+Reader weights are written ``(n, o, t)``: unit × output × tap, as :meth:`mmprune.sites.Branch.read_weight` gives them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def removed_units(keep: Tensor, width: int) -> Tensor:
+    """The units of ``range(width)`` that are not in ``keep``, sorted."""
+    alive = torch.zeros(width, dtype=torch.bool)
+    alive[keep] = True
+    return torch.nonzero(~alive).flatten()
+
+
+def ridge(covariance: Tensor, lam: float) -> Tensor:
+    """``covariance + lam * mean variance * I``."""
+    size = covariance.shape[0]
+    return covariance + lam * covariance.diagonal().mean().clamp_min(1e-30) * torch.eye(size, dtype=covariance.dtype)
+
+
+def reconstruction(
+    mean: Tensor, covariance: Tensor, keep: Tensor, lam: float = 1e-2, intercept: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Removed units as an affine function of the kept ones, ``f_Q = Z' f_P + t``, by ridge regression.
+
+    Args:
+        mean: Mean of the units, shape ``(n,)``.
+        covariance: Covariance of the units, shape ``(n, n)``.
+        keep: Sorted kept units, shape ``(m,)``.
+        lam: Ridge as a share of the mean variance.
+        intercept: Whether the next layer can take up a constant; if not, raw second moments are fitted and ``t`` is 0.
+
+    Returns:
+        ``Z`` of shape ``(m, n - m)`` and ``t`` of shape ``(n - m,)``.
+    """
+    gone = removed_units(keep, mean.shape[0])
+    moments = covariance if intercept else covariance + mean.outer(mean)
+    damped = ridge(covariance, lam)[keep][:, keep] + (moments - covariance)[keep][:, keep]
+    mix = torch.linalg.solve(damped, moments[keep][:, gone], left=True) if len(gone) else moments[keep][:, gone]
+    constant = mean[gone] - mix.T @ mean[keep] if intercept else torch.zeros_like(mean[gone])
+    return mix, constant
+
+
+def mixed_weight(weight: Tensor, keep: Tensor, mix: Tensor) -> Tensor:
+    """Reader weights ``(n, o, t)`` in which the kept units stand in for the removed ones, which become zero."""
+    gone = removed_units(keep, weight.shape[0])
+    result = torch.zeros_like(weight)
+    result[keep] = weight[keep] + (mix @ weight[gone].flatten(1)).reshape(len(keep), *weight.shape[1:])
+    return result
+
+
+def output_mean(weight: Tensor, mean: Tensor, coverage: Tensor | None = None) -> Tensor:
+    """Mean of a reader's outputs (without its bias) over all positions, shape ``(o,)``.
+
+    Args:
+        weight: Shape ``(n, o, t)``.
+        mean: Means of the units, shape ``(n,)``.
+        coverage: Share of positions at which each tap lies inside the map, shape ``(t,)``; defaults to all.
+    """
+    return mean @ (weight.sum(dim=2) if coverage is None else weight @ coverage)
+
+
+def output_variance(weight: Tensor, covariance: Tensor, taps: Tensor) -> Tensor:
+    """Variance of a reader's outputs, ``sum W_ia C_ij S_ab W_jb``, shape ``(o,)``.
+
+    Args:
+        weight: Shape ``(n, o, t)``.
+        covariance: Covariance of the units, shape ``(n, n)``.
+        taps: Correlation of the taps, shape ``(t, t)``.
+    """
+    units, outputs, count = weight.shape
+    seen = (covariance @ weight.flatten(1)).reshape(units, outputs, count)
+    return torch.einsum('iob,ioa,ab->o', seen, weight, taps) if count > 1 else (seen * weight).sum(dim=(0, 2))

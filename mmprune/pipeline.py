@@ -1,0 +1,106 @@
+"""dense → pruned → restored: the one path that configs, tools and Python share."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmprune.evaluation.complexity import Complexity, measure
+from mmprune.evaluation.report import Report, Stage
+from mmprune.hosts import Scope
+from mmprune.pruners.base import Plan, Pruner
+from mmprune.registry import ConfigError
+from mmprune.restorers.base import Restorer
+
+Evaluate = Callable[[], Mapping[str, float]]
+
+
+@dataclass
+class Pipeline:
+    """Prunes one network and writes down what happened.
+
+    Attributes:
+        scope: The network and where to prune.
+        pruner: Decides what goes.
+        restorer: Repairs what is left, or None.
+        evaluate: Measures the network as it is, or None to measure nothing.
+        images: Batches of normalised images for parts that want them, or None.
+        report: Grows with every stage.
+    """
+
+    scope: Scope
+    pruner: Pruner
+    restorer: Restorer | None = None
+    evaluate: Evaluate | None = None
+    images: Iterable[Tensor] | None = None
+    report: Report = field(default_factory=Report)
+
+    def run(self, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None) -> Plan:
+        """Prune and repair in place.
+
+        Args:
+            fraction: Share of the full removal to do now (iterative schedules).
+            dense_widths: Widths of the groups before the first step of a schedule.
+        """
+        if self.restorer is not None and self.restorer.needs_images and self.images is None:
+            raise ConfigError(f'restorer: {type(self.restorer).__name__} needs images; give pruning.images '
+                              "(e.g. 'train_dataloader'), or a restorer that needs none")
+        first = not self.report.stages
+        if first:
+            self.report.target = ', '.join(target for target in self.scope.targets if target)
+            self.stage('dense', time.perf_counter())
+        start = time.perf_counter()
+        with _mistakes_of_input():
+            plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
+        self.report.layers, seconds = plan.rows, time.perf_counter() - start
+        self._take_warnings(plan)
+        if self.restorer is None:
+            start = time.perf_counter()
+            plan.apply()
+            self.stage('pruned', start - seconds, plan.note)
+            return plan
+        with plan.trial():
+            self.stage('pruned', time.perf_counter() - seconds, plan.note)
+        start = time.perf_counter()
+        with _mistakes_of_input():
+            plan.apply(self.restorer, self.images)
+        self._take_warnings(plan)
+        self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}')
+        return plan
+
+    def _take_warnings(self, plan: Plan) -> None:
+        self.report.warnings = list(dict.fromkeys([*self.report.warnings, *plan.warnings]))
+
+    def stage(self, name: str, start: float, note: str = '') -> Stage:
+        """Measure the network as it is now and append it to the report; evaluation is not in ``seconds``."""
+        seconds = time.perf_counter() - start
+        counts: Complexity = measure(self.scope)
+        metrics = dict(self.evaluate()) if self.evaluate is not None else {}
+        stage = Stage(name, counts.params, counts.flops, counts.nonzero_params, counts.target_params,
+                      counts.target_flops, metrics, round(seconds, 3), note)
+        self.report.input_shape = counts.input_shape
+        self.report.stages.append(stage)
+        return stage
+
+
+@contextmanager
+def _mistakes_of_input() -> Iterator[None]:
+    """Parts refuse what they cannot work with by a plain ValueError that names the option."""
+    try:
+        yield
+    except ValueError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

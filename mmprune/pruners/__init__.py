@@ -1,0 +1,7 @@
+"""What is taken away, and how."""
+
+from mmprune.pruners.base import Plan, Pruner
+from mmprune.pruners.channel import ChannelPruner
+from mmprune.pruners.weight import WeightPruner
+
+__all__ = ['ChannelPruner', 'Plan', 'Pruner', 'WeightPruner']

@@ -1,0 +1,56 @@
+"""The interface of all pruners: look first, cut later."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mmprune.evaluation.report import LayerRow
+from mmprune.hosts import Scope
+from mmprune.restorers.base import Restorer
+
+Images = Iterable[Tensor] | None
+
+
+@dataclass
+class Plan(ABC):
+    """What a pruner is going to remove; nothing has changed yet.
+
+    Attributes:
+        rows: One row per group or layer, for reports.
+        warnings: What a user should know before going on.
+        note: How it was decided, where that is worth a remark in reports (e.g. which data was used).
+    """
+
+    rows: list[LayerRow] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    note: str = field(default='', kw_only=True)
+
+    @abstractmethod
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """The network cut but not repaired, for as long as the context lasts."""
+
+    @abstractmethod
+    def apply(self, restorer: Restorer | None = None, images: Images = None) -> None:
+        """Cut for good, repaired by ``restorer``, and note in the model what was kept."""
+
+
+class Pruner(ABC):
+    """Decides what goes."""
+
+    @abstractmethod
+    def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
+             dense_widths: Mapping[str, int] | None = None) -> Plan:
+        """Score and allocate.
+
+        Args:
+            scope: The network and where to prune.
+            images: Batches of normalised images for criteria that want them.
+            fraction: Share of the full removal to do now, in (0, 1]; iterative schedules raise it step by step.
+            dense_widths: Width of every group before the first step of a schedule; None at the first step.
+        """

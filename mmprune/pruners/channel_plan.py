@@ -1,0 +1,95 @@
+"""The units that stay, and taking away the others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mmprune.checkpoint import structure_of
+from mmprune.equivalence import TOLERANCE, difference, removed_channels, run, slice_groups, zeroed
+from mmprune.graph import ChannelGroup
+from mmprune.hosts import Scope
+from mmprune.pruners.base import Images, Plan
+from mmprune.restorers.base import Restorer
+from mmprune.surgery import complement, widths
+
+
+@dataclass
+class ChannelPlan(Plan):
+    """The units that every group keeps."""
+
+    scope: Scope = None
+    groups: Sequence[ChannelGroup] = ()
+    keeps: dict[str, Tensor] = field(default_factory=dict)
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """The network sliced but not repaired, for as long as the context lasts."""
+        undo = slice_groups(self.scope.model, self.groups, self.keeps)
+        try:
+            yield
+        finally:
+            undo.take_back()
+
+    def apply(self, restorer: Restorer | None = None, images: Images = None) -> None:
+        """Repair the readers group by group in forward order, slice everything at once, check, and note it.
+
+        Raises:
+            RuntimeError: The sliced network does not compute what the zeroed dense one does.
+        """
+        model, forward = self.scope.model, self.scope.forward
+        losing = [group for group in self.groups if group.name in self.keeps]
+        if restorer is not None:
+            images = restorer.images_for(self.scope.example, images)
+            restorer.prepare([g.site for g in losing if not g.site.problem], forward, images)
+        rows = {row.name: row for row in self.rows}
+        for group in losing:
+            if restorer is not None:
+                reason = group.site.problem or restorer.restore_site(group.site, self.keeps[group.name])
+                rows[group.name].repair = f'only sliced: {reason}' if reason else type(restorer).__name__
+                zero_columns(group, self.keeps[group.name])
+        self._slice()
+        if restorer is not None:
+            restorer.restore_model(model, forward, images)
+
+    def _slice(self) -> None:
+        model, forward, probe = self.scope.model, self.scope.forward, self.scope.probe_input()
+        with zeroed(self.groups, self.keeps):
+            expected = run(model, forward, probe)
+        before = copy.deepcopy(structure_of(model))
+        self._note()
+        undo = slice_groups(model, self.groups, self.keeps)
+        try:
+            error = difference(expected, run(model, forward, probe))
+            if error > TOLERANCE:
+                raise RuntimeError(f'outputs differ by {error:.1e}')
+        except (RuntimeError, ValueError, IndexError, AssertionError) as problem:
+            undo.take_back()
+            model._mmprune_structure = before
+            raise RuntimeError(
+                f'the sliced network is not the zeroed dense one ({problem}); this is a defect of mmprune '
+                'or of the traced coupling, and the network was left whole') from problem
+
+    def _note(self) -> None:
+        structure = structure_of(self.scope.model, create=True)
+        names = {module: name for name, module in self.scope.model.named_modules()}
+        outputs, inputs = removed_channels(self.groups, self.keeps)
+        for side, removed in (('inputs', inputs), ('outputs', outputs)):
+            for module, channels in removed.items():
+                if len(channels):
+                    width = widths(module)[1 if side == 'inputs' else 0]
+                    structure.record(names[module], module, **{side: complement(channels, width)})
+
+
+def zero_columns(group: ChannelGroup, keep: Tensor) -> None:
+    """Silence the removed units in every reader, so that later layers see the weights that will remain."""
+    for member in group.readers:
+        weight, removed = member.module.weight.data, member.removed_channels(keep)
+        if getattr(member.module, 'transposed', False):
+            weight[removed.to(weight.device)] = 0
+        else:  # grouped convs lose the same positions in every group
+            weight[:, (removed % weight.shape[1]).to(weight.device)] = 0

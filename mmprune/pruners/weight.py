@@ -1,0 +1,204 @@
+"""Unstructured pruning: masks on single weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from mmprune.allocators.base import Allocator, Layer
+from mmprune.allocators.budget import search_ratio
+from mmprune.allocators.global_allocator import unit_costs
+from mmprune.distortion.cuts import WeightCut
+from mmprune.evaluation.complexity import module_flops
+from mmprune.evaluation.report import LayerRow
+from mmprune.graph import check_patterns, is_inside, matches
+from mmprune.hosts import Scope
+from mmprune.masking import attach_mask
+from mmprune.pruners.base import Images, Plan, Pruner
+from mmprune.registry import ALLOCATORS, PRUNERS, ConfigError, build_part
+from mmprune.restorers.base import Restorer
+from mmprune.surgery import MASK
+from mmprune.tracing import tracing_mode
+
+
+@dataclass
+class WeightPlan(Plan):
+    """The mask of every weight, True where it stays."""
+
+    scope: Scope = None
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """The network with the weights zeroed, for as long as the context lasts."""
+        modules = {name: self.scope.model.get_submodule(name) for name in self.masks}
+        backup = {name: module.weight.detach().clone() for name, module in modules.items()}
+        try:
+            with torch.no_grad():
+                for name, module in modules.items():
+                    module.weight.mul_(self.masks[name])
+            yield
+        finally:
+            with torch.no_grad():
+                for name, module in modules.items():
+                    module.weight.copy_(backup[name])
+
+    def apply(self, restorer: Restorer | None = None, images: Images = None) -> None:
+        """Attach the masks; a restorer sees the network as a whole before and after."""
+        model, forward = self.scope.model, self.scope.forward
+        if restorer is not None:
+            images = restorer.images_for(self.scope.example, images)
+            with tracing_mode(model):
+                restorer.prepare([], forward, images)
+        for name, mask in self.masks.items():
+            attach_mask(model.get_submodule(name), mask)
+        if restorer is not None:
+            before = {key: value.clone() for key, value in model.state_dict().items()}
+            with tracing_mode(model):
+                restorer.restore_model(model, forward, images)
+            if all(torch.equal(value, before[key]) for key, value in model.state_dict().items()):
+                self.warnings.append(
+                    f'restorer: {type(restorer).__name__} found nothing to repair in a masked network; batch norms '
+                    "are repaired by dict(type='MomentRestoration', moments='noise') and by BNRecalibration")
+
+
+@PRUNERS.register_module()
+class WeightPruner(Pruner):
+    """Zeroes the smallest weights of every conv and linear layer, as many as the allocator (or a pattern) says."""
+
+    def __init__(self, allocator: dict | Allocator | None = None, keep: Sequence[str] = (),
+                 pattern: str | None = None) -> None:
+        """See the class.
+
+        Args:
+            allocator: Number of weights that every layer keeps.
+            keep: fnmatch patterns of module names whose weights stay whole.
+            pattern: Instead of an allocator: 'N:M', e.g. '2:4', keeps the N largest of every M weights that lie side
+                by side along the input channels, as sparse tensor cores want it. Layers whose input channels (per
+                group) are no multiple of M stay whole.
+        """
+        if (allocator is None) == (pattern is None):
+            raise ConfigError("pruner: give either `allocator` or `pattern` (e.g. '2:4')")
+        self.pattern = None if pattern is None else _read_pattern(pattern)
+        self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'pruner.allocator')
+        if allocator is not None and self.allocator.target and set(self.allocator.target) - {'params', 'flops'}:
+            raise ConfigError(f'pruner.allocator.target: knows params and flops, got {self.allocator.target}')
+        self.keep = [keep] if isinstance(keep, str) else list(keep)
+
+    def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
+             dense_widths: Mapping[str, int] | None = None) -> WeightPlan:
+        """See :meth:`Pruner.plan`; earlier masks only shrink, and ratios are shares of the dense network."""
+        if self.pattern is not None:
+            return self._plan_pattern(scope)
+        cuts, flops = self.cuts(scope), module_flops(scope)
+        layers = [_layer(cut, flops.get(cut.name, 0)) for cut in cuts]
+        measurer, note = self.allocator.measurer, ''
+        if measurer is not None:
+            layers, note = measurer.fill(layers, cuts, scope, images), measurer.describe(images)
+        if self.allocator.target is None:
+            ratio = self._ratio_of_alive(layers, self.allocator.ratio * fraction)
+        else:
+            ratio = self._ratio_for_target(layers, fraction)
+        counts = self.allocator.keep_counts(layers, ratio)
+        masks = {cut.name: cut.kept(count).reshape(layer.shape) for cut, layer, count in zip(cuts, layers, counts)}
+        rows = [LayerRow(layer.name, layer.alive, count, '', [layer.name]) for layer, count in zip(layers, counts)]
+        return WeightPlan(rows, [], scope, masks, note=note)
+
+    def cuts(self, scope: Scope) -> list[WeightCut]:
+        """The weights that may go, layer by layer in order of registration, ranked by magnitude."""
+        return [weight_cut(name, module) for name, module in self._modules(scope).items()]
+
+    def _plan_pattern(self, scope: Scope) -> WeightPlan:
+        plan = WeightPlan(scope=scope, note='{}:{} pattern'.format(*self.pattern))
+        for cut in self.cuts(scope):
+            weight, (most, block) = cut.modules[0].weight, self.pattern
+            row = LayerRow(cut.name, cut.alive, cut.alive, '', [cut.name])
+            if weight.shape[1] % block:
+                row.reason = f'{weight.shape[1]} input channels are no multiple of {block}'
+            else:
+                plan.masks[cut.name] = pattern_mask(magnitudes(cut.modules[0]).reshape(weight.shape), most, block)
+                row.after = int(plan.masks[cut.name].sum())
+            plan.rows.append(row)
+        if not plan.masks:
+            raise ConfigError(f'pruner.pattern: no layer has input channels in multiples of {block}')
+        return plan
+
+    def _ratio_of_alive(self, layers: Sequence[Layer], ratio: float) -> float:
+        """A share of the dense network as a share of what is alive, as allocators count."""
+        if all(layer.alive == layer.width for layer in layers):
+            return ratio
+        prices = unit_costs(layers, self.allocator.counts, 'ratio')
+        whole = sum(price * layer.width for price, layer in zip(prices, layers))
+        alive = sum(price * layer.alive for price, layer in zip(prices, layers))
+        return max(0.0, 1 - (1 - ratio) * whole / alive) if alive else 0.0
+
+    def _ratio_for_target(self, layers: Sequence[Layer], fraction: float) -> float:
+        (kind, share), = self.allocator.target.items()
+        price = [layer.flops if kind == 'flops' else 1.0 for layer in layers]
+        whole = sum(p * layer.width for p, layer in zip(price, layers))
+        try:
+            return search_ratio(lambda ratio: sum(
+                p * n for p, n in zip(price, self.allocator.keep_counts(layers, ratio))) / whole,
+                1 - (1 - share) * fraction)
+        except ValueError as error:
+            raise ConfigError(f'pruner.allocator.target[{kind!r}]: {error}') from error
+
+    def _modules(self, scope: Scope) -> dict[str, nn.Module]:
+        """Convs and linear layers inside the targets that run, in order of registration."""
+        ran: set[nn.Module] = set()
+        hooks = [m.register_forward_hook(lambda module, *_: ran.add(module)) for m in scope.model.modules()]
+        with tracing_mode(scope.model), torch.no_grad():
+            scope.forward(scope.example)
+        for hook in hooks:
+            hook.remove()
+        found = {name: m for name, m in scope.model.named_modules()
+                 if isinstance(m, (_ConvNd, nn.Linear)) and is_inside(name, scope.targets) and m in ran}
+        check_patterns(self.keep, list(found), scope.targets)
+        found = {name: m for name, m in found.items() if not matches(name, self.keep, scope.targets)}
+        if not found:
+            raise ConfigError('target: no conv or linear layer in it runs and may be pruned')
+        return found
+
+
+def _read_pattern(pattern: str) -> tuple[int, int]:
+    parts = pattern.split(':') if isinstance(pattern, str) else ()
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts) or not 0 < int(parts[0]) < int(parts[1]):
+        raise ConfigError(f"pruner.pattern: 'N:M' with 0 < N < M, e.g. '2:4', got {pattern!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def pattern_mask(scores: Tensor, most: int, block: int) -> Tensor:
+    """Mask that keeps the ``most`` largest of every ``block`` scores along dim 1; what scores 0 does not count."""
+    blocks = scores.movedim(1, -1).unflatten(-1, (-1, block))
+    first = torch.argsort(blocks, dim=-1, descending=True, stable=True)[..., :most]
+    mask = torch.zeros_like(blocks, dtype=torch.bool).scatter_(-1, first, True) & (blocks > 0)
+    return mask.flatten(-2).movedim(-1, 1).contiguous()
+
+
+def _layer(cut: WeightCut, flops: int) -> Layer:
+    module, = cut.modules
+    size = module.weight.numel()
+    return Layer(name=cut.name, width=size, shape=tuple(module.weight.shape), scores=magnitudes(module).cpu(),
+                 flops=flops / size, alive=cut.alive)
+
+
+def magnitudes(module: nn.Module) -> Tensor:
+    """Importance of every weight, shape ``(n,)``, float64: its absolute value, 0 where it is masked."""
+    scores = module.weight.detach().abs().flatten().double()
+    mask = getattr(module, MASK, None)
+    return scores if mask is None else scores.masked_fill(~mask.flatten(), 0)
+
+
+def weight_cut(name: str, module: nn.Module) -> WeightCut:
+    """The weights of a module, ranked by magnitude, those that are masked last."""
+    scores, mask = magnitudes(module), getattr(module, MASK, None)
+    if not torch.isfinite(scores).all():
+        raise ConfigError(f'load_from: the weights of {name} contain NaN or Inf; check the checkpoint')
+    if mask is None:
+        return WeightCut(name, module, scores)
+    return WeightCut(name, module, scores.masked_fill(~mask.flatten(), -1), int(mask.sum()))

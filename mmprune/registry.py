@@ -1,0 +1,66 @@
+"""Every registry node of mmprune.
+
+``locations`` makes a node import its package the first time a config names one of its types, so nothing has to be
+registered by hand. The first five nodes hold what only mmprune has; the others are children of mmengine's, so that
+``mmprune.X`` works in any mm config whatever its ``default_scope``.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine.registry import Registry
+
+CRITERIA = Registry('criterion', scope='mmprune', locations=['mmprune.criteria'])
+ALLOCATORS = Registry('allocator', scope='mmprune', locations=['mmprune.allocators'])
+PRUNERS = Registry('pruner', scope='mmprune', locations=['mmprune.pruners'])
+RESTORERS = Registry('restorer', scope='mmprune', locations=['mmprune.restorers'])
+SYNTHESIZERS = Registry('synthesizer', scope='mmprune', locations=['mmprune.synthesis'])
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmprune', locations=['mmprune.models'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmprune', locations=['mmprune.datasets'])
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmprune', locations=['mmprune.datasets'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmprune', locations=['mmprune.engine.hooks'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmprune', locations=['mmprune.engine'])
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmprune', locations=['mmprune.evaluation'])
+VISUALIZERS = Registry(
+    'visualizer', parent=MMENGINE_VISUALIZERS, scope='mmprune', locations=['mmprune.visualization'])
+
+
+class ConfigError(ValueError):
+    """A mistake in what the user wrote; the message names the key and what would be right."""
+
+
+def build_part(registry: Registry, cfg: object, key: str) -> object:
+    """Build one of mmprune's parts from its name, its dict, or hand an instance through.
+
+    Args:
+        registry: One of the registries above.
+        cfg: ``'L2Norm'``, ``dict(type='L2Norm', …)`` or an instance.
+        key: Where the part stands in the config, for error messages.
+
+    Raises:
+        ConfigError: Unknown type, unknown or missing argument, bad value.
+    """
+    if isinstance(cfg, str):
+        cfg = dict(type=cfg)
+    if not isinstance(cfg, dict):
+        return cfg
+    arguments = dict(cfg)
+    name = arguments.pop('type', None)
+    if not isinstance(name, str):
+        raise ConfigError(f'{key}: needs a `type`, e.g. {key}=dict(type=…), got {cfg!r:.120}')
+    registry.import_from_location()
+    part = registry.module_dict.get(name.removeprefix(f'{registry.scope}.'))
+    if part is None:
+        known = ', '.join(sorted(registry.module_dict))
+        raise ConfigError(f'{key}.type: {registry.name} {name!r} is unknown; there are {known}')
+    try:
+        return part(**arguments)
+    except TypeError as error:
+        raise ConfigError(f'{key}: {name} {str(error).split("__init__() ")[-1]}') from error
+    except ValueError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f'{key}: {error}') from error

@@ -1,0 +1,9 @@
+"""Restorers: repair a network for the channels it loses."""
+
+from mmprune.restorers.base import Restorer
+from mmprune.restorers.bn_recalibration import BNRecalibration
+from mmprune.restorers.lbyl import LBYL
+from mmprune.restorers.moment import MomentRestoration
+from mmprune.restorers.neuron_merging import NeuronMerging
+
+__all__ = ['BNRecalibration', 'LBYL', 'MomentRestoration', 'NeuronMerging', 'Restorer']

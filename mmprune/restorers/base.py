@@ -1,0 +1,59 @@
+"""The interface of all restorers."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import Tensor, nn
+
+from mmprune.sites import Site
+
+
+class Restorer(ABC):
+    """Repairs a network for the channels that it is about to lose.
+
+    The pruner calls :meth:`prepare` once on the untouched network, then :meth:`restore_site` for every group that loses
+    channels, in forward order and *before* anything is sliced, and :meth:`restore_model` on the sliced network. After
+    ``restore_site`` the pruner zeroes the removed columns of the readers itself.
+    """
+
+    #: Whether the restorer wants images (real or synthetic); the caller then hands an iterable of batches.
+    needs_images = False
+    #: How reports name what the restorer used, so that nobody takes a repair with data for a data-free one.
+    uses = 'no data'
+
+    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+        """The images that the other methods are given: the run's own, if any; noise for those that live on it.
+
+        Args:
+            example: One batch of input of the network.
+            images: Batches of normalised images, or None.
+        """
+        return images
+
+    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
+                images: Iterable[Tensor] | None = None) -> None:
+        """Look at the dense network before anything changes.
+
+        Args:
+            sites: All sites that will lose channels, in forward order.
+            forward: Runs the dense network on one batch of normalised images of shape (N, C, H, W).
+            images: Batches of normalised images, when there are any; may be iterated several times.
+        """
+
+    def restore_site(self, site: Site, keep: Tensor) -> str:
+        """Change the readers of ``site`` (in place, dense shapes) so that they manage without the removed units.
+
+        Args:
+            site: The group; ``site.problem`` is empty.
+            keep: Sorted kept units, shape ``(m,)``, ``0 < m < n``.
+
+        Returns:
+            Empty when repaired, else the reason why the group is only sliced.
+        """
+        return 'this restorer works on the whole network'
+
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
+                      images: Iterable[Tensor] | None) -> None:
+        """Repair the sliced network as a whole (e.g. its batch-norm statistics)."""

@@ -1,0 +1,49 @@
+"""Batch-norm re-estimation: new running statistics from images, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmprune.registry import RESTORERS
+from mmprune.restorers.base import Restorer
+
+
+@RESTORERS.register_module()
+class BNRecalibration(Restorer):
+    """Replaces every running mean and variance by the average over batches of images.
+
+    The images decide what this repair is: training images make it a repair *with data*, synthetic ones without.
+    Gaussian noise is no substitute: it leaves even unpruned CIFAR ResNets at 8–18 % top-1.
+    """
+
+    needs_images = True
+    uses = 'with images'
+
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
+                      images: Iterable[Tensor] | None) -> None:
+        """Average the batch statistics of the sliced network over all batches."""
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+        modes = {module: module.training for module in model.modules()}
+        momenta = {norm: norm.momentum for norm in norms}
+        model.eval()
+        try:
+            for norm in norms:
+                norm.training = True
+                norm.momentum = None  # cumulative average
+                norm.reset_running_stats()
+            count = 0
+            with torch.no_grad():
+                for batch in images:
+                    forward(batch)
+                    count += len(batch)
+            if not count:
+                raise ValueError('restorer BNRecalibration: the image source is empty')
+        finally:
+            for norm, momentum in momenta.items():
+                norm.momentum = momentum
+            for module, mode in modes.items():
+                module.training = mode

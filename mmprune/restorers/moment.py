@@ -1,0 +1,195 @@
+"""MomentRestoration: least squares of the activations, from batch-norm moments instead of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from mmprune.moments import (
+    Moments,
+    UnknownMomentsError,
+    blend,
+    branch_moments,
+    chain_key,
+    correct_drift,
+    measure_moments,
+    measure_sizes,
+    mixed_weight,
+    noise_like,
+    norm_statistics,
+    output_mean,
+    output_variance,
+    reader_taps,
+    reconstruction,
+    removed_units,
+    tap_coverage,
+    watch_norms,
+)
+from mmprune.registry import RESTORERS
+from mmprune.restorers.base import Restorer
+from mmprune.sites import Branch, Norm, Site
+
+
+@RESTORERS.register_module()
+class MomentRestoration(Restorer):
+    """Lets the kept channels stand in for the removed ones, as well as linear regression of the activations can.
+
+    Mean and covariance of the activations follow from the weights and the batch norms under a Gaussian model, or are
+    measured: on images, or on noise, with batch norms that use the batch's statistics so that activations have the
+    scales the network was trained with (covariances are then averaged with those of the model). The readers' weights
+    absorb the regression, the constant part goes into the statistics of the next batch norm (or the reader's bias),
+    and the running variance of that batch norm is scaled by how much variance the repaired layer has lost.
+
+    Args:
+        lam: Ridge of the regression as a share of the mean activation variance.
+        rho: Correlation of neighbouring input pixels, or 'fit' to take the one that explains the running variances.
+        order: Terms of the Hermite series of the activation.
+        variance_correction: Whether to scale the next batch norm's variance.
+        moments: 'noise' (no data; falls back to the closure where inputs are no images), 'closure' (weights and batch
+            norms alone; a max pooling on the way counts as if it changed nothing), or 'images' (measured on the
+            images that :meth:`prepare` gets).
+        drift_correction: Whether to move all running statistics at the end as they moved on the noise; needs
+            ``moments='noise'``.
+
+    Example:
+        >>> restorer = MomentRestoration()
+        >>> restorer.restore_site(site, keep=torch.arange(8))
+        ''
+    """
+
+    def __init__(self, lam: float = 1e-2, rho: float | str = 'fit', order: int = 8, variance_correction: bool = True,
+                 moments: str = 'noise', drift_correction: bool = True) -> None:
+        if not lam > 0:
+            raise ValueError(f'restorer.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
+        if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
+            raise ValueError(f"restorer.rho: give 'fit' or a correlation in [0, 1], got {rho!r}")
+        if not (isinstance(order, int) and order >= 1):
+            raise ValueError(f'restorer.order: the number of Hermite terms must be at least 1, got {order!r}')
+        if moments not in ('closure', 'noise', 'images'):
+            raise ValueError(f"restorer.moments: give 'closure', 'noise' (both without data) or 'images', "
+                             f'got {moments!r}')
+        self.lam, self.rho, self.order = lam, rho, order
+        self.variance_correction, self.drift_correction = variance_correction, drift_correction
+        self.moments = moments
+        self.needs_images = moments == 'images'
+        self.uses = {'closure': 'no data', 'noise': 'no data (noise)', 'images': 'images, no labels'}[moments]
+        self.measured: dict[tuple[str, tuple], Moments] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
+        self._dense: dict[nn.Module, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
+        self._gone: dict[nn.Module, list[Tensor]] = {}
+
+    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+        """The images that :meth:`prepare` is given: the run's own, or noise of the example's shape."""
+        if self.moments == 'images':
+            return images
+        return noise_like(example, only_one=self.moments == 'closure')
+
+    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
+                images: Iterable[Tensor] | None = None) -> None:
+        """Measure what is to be measured on the dense network; see the base class."""
+        for store in (self.measured, self._sizes, self._dense, self._gone):
+            store.clear()
+        if forward is None or images is None:
+            if self.needs_images:
+                raise ValueError("restorer.moments='images' needs images: give `images` (real or synthetic batches), "
+                                 "or use moments='noise' or 'closure'")
+            return
+        branches = {(site.name, chain_key(b)): b for site in sites if not site.problem for b in site.branches}
+        if self.moments == 'closure':
+            self._sizes = dict(zip((key[0] for key in branches),
+                                   measure_sizes(list(branches.values()), forward, images)))
+            return
+        normalise = self.moments == 'noise'
+        with watch_norms() as statistics:
+            found = measure_moments(list(branches.values()), forward, images, normalise)
+        self.measured.update(zip(branches, found))
+        if normalise and self.drift_correction:
+            self._dense = {norm: ((norm.running_mean.clone(), norm.running_var.clone()), measured)
+                           for norm, measured in statistics().items()}
+
+    def restore_site(self, site: Site, keep: Tensor) -> str:
+        """Repair all readers of one site; see the base class."""
+        if len(keep) == site.width:
+            return ''
+        moments: dict[tuple, Moments] = {}
+        try:
+            for branch in site.branches:
+                key = chain_key(branch)
+                if key not in moments:
+                    moments[key] = self._moments(site, branch)
+        except UnknownMomentsError as reason:
+            return f'sliced only: {reason}'
+        gone = removed_units(keep.cpu(), site.width)
+        for branch in site.branches:
+            self._repair(branch, keep.cpu(), moments[chain_key(branch)])
+            for step in branch.chain:
+                if isinstance(step, Norm):
+                    self._gone.setdefault(step.module, []).append(step.index.cpu()[gone])
+        return ''
+
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
+                      images: Iterable[Tensor] | None) -> None:
+        """Move running statistics as they moved on the noise; see the base class."""
+        if not self._dense or images is None:
+            return
+        for norm, after in norm_statistics(forward, images).items():
+            if norm not in self._dense:
+                continue
+            stored, before = self._dense[norm]
+            gone = torch.cat(self._gone.get(norm, [torch.arange(0)]))
+            keep = removed_units(gone, len(stored[0])).to(stored[0].device)
+            if len(keep) == len(after[0]):  # else it lost channels with a group that was only sliced
+                correct_drift(norm, tuple(v[keep] for v in stored), tuple(v[keep] for v in before), after)
+        self._dense.clear()
+
+    def _moments(self, site: Site, branch: Branch) -> Moments:
+        measured = self.measured.get((site.name, chain_key(branch)))
+        if self.needs_images:
+            if measured is None:
+                raise UnknownMomentsError(f'nothing was measured for {branch.name}')
+            return measured
+        try:
+            computed = branch_moments(site, branch, self.rho, self.order)
+        except UnknownMomentsError:
+            if measured is None:
+                raise
+            return measured
+        if measured is not None:
+            return blend(measured, computed)
+        return replace(computed, size=self._sizes.get(site.name, ()))
+
+    @torch.no_grad()
+    def _repair(self, branch: Branch, keep: Tensor, moments: Moments) -> None:
+        norm, bias = branch.next_norm, branch.module.bias
+        norm = norm if getattr(norm, 'running_mean', None) is not None else None
+        mix, constant = reconstruction(
+            moments.mean, moments.covariance, keep, self.lam, intercept=norm is not None or bias is not None)
+        before = branch.read_weight().cpu()
+        after = mixed_weight(before, keep, mix)
+        branch.write_weight(after)
+        coverage = tap_coverage(branch.module, moments.size).repeat(branch.index.shape[1])
+        shift = output_mean(before[removed_units(keep, len(before))], constant, coverage)
+        if norm is not None:
+            norm.running_mean -= shift.to(norm.running_mean)
+            if self.variance_correction:
+                scale = _variance_scale(branch, norm, before, after, moments.covariance)
+                norm.running_var *= scale.to(norm.running_var)
+        elif bias is not None:
+            bias += shift.to(bias)
+
+
+def _variance_scale(branch: Branch, norm: nn.Module, before: Tensor, after: Tensor, covariance: Tensor) -> Tensor:
+    """What to multiply the next batch norm's variance by, shape ``(o,)``."""
+    taps = reader_taps(branch)
+    old, new = (output_variance(w, covariance, taps) for w in (before, after))
+    quotient = torch.where(old > 0, new / old.clamp_min(1e-30), torch.ones_like(old))
+    inputs = branch.module.weight.shape[1]
+    if branch.index.numel() == inputs:
+        return quotient
+    # other sites feed this reader too (a concatenation): only this site's share of the variance changes
+    stored = norm.running_var.detach().double().cpu()
+    share = (old / stored.clamp_min(1e-30)).clamp(max=1)
+    return 1 + share * (quotient - 1)

@@ -1,0 +1,129 @@
+"""What a closed-form restorer sees of a network: where a group's channels are made, and how they reach their readers.
+
+A :class:`Site` is one channel group written as arithmetic: a producer (conv or linear), and for every layer that reads
+its channels a :class:`Branch` with the chain of norms, activations, depthwise convs and poolings on the way. Restorers
+read and write weights here *before* anything is sliced: all shapes are those of the dense network, and columns that
+earlier sites removed are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm on the way; channel ``index[i]`` of it normalises unit ``i`` of the site."""
+
+    name: str
+    module: nn.Module
+    index: Tensor
+
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``(weight, bias, running_mean, running_var)``, each of shape ``(n,)`` in unit order, float64."""
+        bn, index = self.module, self.index.to(self.module.running_mean.device)
+        mean, var = bn.running_mean.double()[index], bn.running_var.double()[index]
+        weight = torch.ones_like(mean) if bn.weight is None else bn.weight.detach().double()[index]
+        bias = torch.zeros_like(mean) if bn.bias is None else bn.bias.detach().double()[index]
+        return weight, bias, mean, var
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An element-wise function on the way, e.g. ReLU; ``name`` is its kind in lower case ('relu', 'relu6', …)."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A depthwise conv on the way; its channel ``index[i]`` reads and writes unit ``i`` of the site."""
+
+    name: str
+    module: nn.Module
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pooling (or other spatial resampling) on the way; ``kind`` is 'max', 'avg', 'adaptive_avg', …."""
+
+    kind: str
+
+
+Step = Norm | Activation | Depthwise | Pool
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One reader of a site's channels.
+
+    Attributes:
+        name: Module path of the reading layer.
+        module: The reading layer, an ordinary (ungrouped) ``Conv2d`` or ``Linear``.
+        index: Shape ``(n, s)``; unit ``i`` occupies the input features ``index[i]`` of the layer (``s = 1`` for convs,
+            the size of the flattened map for a linear layer behind a flatten).
+        chain: The steps between producer and reader, in forward order.
+        next_norm: The batch norm that follows the reader directly, if there is one.
+        share: Share of the reader's output in the variance of the sum that it is added to (1: it is not added).
+    """
+
+    name: str
+    module: nn.Module
+    index: Tensor
+    chain: tuple[Step, ...]
+    next_norm: nn.Module | None = None
+    next_norm_name: str | None = None
+    share: float = 1.0
+
+    def read_weight(self) -> Tensor:
+        """The reader's weight in unit order, float64, shape ``(n, o, t)``: unit × output × taps (s·kh·kw)."""
+        weight = self.module.weight.detach().double()
+        out = weight.shape[0]
+        taps = weight.reshape(out, weight.shape[1], -1)[:, self.index.to(weight.device)]  # (o, n, s, kh*kw)
+        return taps.permute(1, 0, 2, 3).reshape(self.index.shape[0], out, -1)
+
+    def write_weight(self, value: Tensor) -> None:
+        """Put back what :meth:`read_weight` gave (same shape), in place and in the layer's own dtype."""
+        weight = self.module.weight.data
+        units, spread = self.index.shape
+        taps = value.reshape(units, weight.shape[0], spread, -1).permute(1, 0, 2, 3)
+        flat = weight.reshape(weight.shape[0], weight.shape[1], -1)
+        flat[:, self.index.to(weight.device)] = taps.to(weight)
+        weight.copy_(flat.reshape(weight.shape))
+
+
+@dataclass(frozen=True)
+class Site:
+    """One channel group as arithmetic.
+
+    Attributes:
+        name: The group's name (its first producer's module path).
+        width: Number of units ``n``.
+        producer: The layer that makes the channels, ``None`` when several layers' outputs are added.
+        producer_index: Shape ``(n,)``; output channel of the producer for each unit.
+        branches: Every reader of the channels.
+        problem: Empty, or why the group cannot be repaired in closed form (it is then only sliced).
+    """
+
+    name: str
+    width: int
+    producer_name: str = ''
+    producer: nn.Module | None = None
+    producer_index: Tensor | None = None
+    branches: tuple[Branch, ...] = ()
+    problem: str = ''
+    producers: tuple[tuple[str, nn.Module, Tensor], ...] = field(default=())
+
+    def producer_weight(self, with_bias: bool = False) -> Tensor:
+        """The producer's filters as rows in unit order, float64, shape ``(n, c·kh·kw)``; bias appended on request."""
+        index = self.producer_index.to(self.producer.weight.device)
+        rows = self.producer.weight.detach().double().flatten(1)[index]
+        if with_bias and self.producer.bias is not None:
+            rows = torch.cat([rows, self.producer.bias.detach().double()[index, None]], dim=1)
+        return rows

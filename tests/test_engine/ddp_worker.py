@@ -1,0 +1,64 @@
+"""One of the processes of the distributed tests: runs configs, and checks that all processes stay alike.
+
+Started as ``python -m tests.test_engine.ddp_worker FOLDER`` with torchrun's environment variables.
+"""
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmprune.masking import masks
+from tests.test_engine import tiny
+
+
+def _same_everywhere(tensors: list[torch.Tensor]) -> bool:
+    own = torch.cat([tensor.detach().double().flatten() for tensor in tensors])
+    sums = [torch.zeros_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(sums, own)
+    return all(torch.equal(sums[0], other) for other in sums)
+
+
+@HOOKS.register_module()
+class SameEverywhere(Hook):
+    """In every step, processes must have the same gradients, all of them, and end with the same weights."""
+
+    def before_train(self, runner: Runner) -> None:
+        def check_gradients(optimizer: torch.optim.Optimizer, *args: object) -> None:
+            parameters = list(runner.model.module.parameters())
+            held = [p for group in optimizer.param_groups for p in group['params']]
+            assert set(map(id, held)) == set(map(id, parameters))
+            assert all(p.grad is not None and p.grad.shape == p.shape for p in parameters)
+            assert _same_everywhere([p.grad for p in parameters]), 'gradients'
+
+        runner.optim_wrapper.optimizer.register_step_pre_hook(check_gradients)
+
+    def after_train_iter(self, runner: Runner, **kwargs: object) -> None:
+        assert _same_everywhere(list(runner.model.module.parameters())), 'weights'
+        for name, mask in masks(runner.model.module).items():
+            assert not runner.model.module.get_submodule(name).weight[~mask].any(), name
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
+        run_all(folder)
+
+
+def run_all(folder: Path) -> None:
+    for name in ('channels', 'weights'):
+        tiny.call('train', folder / f'{name}.py', '--work-dir', folder / name, '--launcher', 'pytorch')
+    tiny.call('train', folder / 'channels.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch', '--resume',
+              folder / 'channels' / 'epoch_1.pth')
+    tiny.call('test', folder / 'channels.py', folder / 'resumed' / 'finetuned.pth', '--work-dir', folder / 'test',
+              '--launcher', 'pytorch')
+
+
+if __name__ == '__main__':
+    main()

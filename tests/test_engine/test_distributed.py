@@ -1,0 +1,68 @@
+"""Two processes on one machine prune and train as one does."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmprune.checkpoint import read_checkpoint
+from tests.test_engine import tiny
+
+BOTH = """
+pruning['finetune'] = True
+custom_hooks = [dict(type='SameEverywhere'), dict(type='mmengine.EMAHook', momentum=0.1)]
+"""
+CHANNELS = """
+pruning['restorer'] = 'BNRecalibration'
+pruning['images'] = 'train_dataloader'
+pruning['num_images'] = 30
+"""
+WEIGHTS = """
+pruning = dict(target='backbone', evaluate=False, input_shape=(3, 16, 16),
+               pruner=dict(type='WeightPruner', allocator=dict(type='Uniform', ratio=0.8)))
+"""
+SCHEDULE = "\npruning['schedule'] = dict(type='linear', steps=2)\n"
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path: Path) -> None:
+    single = tiny.write_config(tmp_path, CHANNELS + "\npruning['pruner']['allocator']['ratio'] = 0.25\n")
+    tiny.call('train', single, '--work-dir', tmp_path / 'single')
+    tiny.write_config(tmp_path, CHANNELS + SCHEDULE + BOTH, 'channels.py')
+    tiny.write_config(tmp_path, WEIGHTS + SCHEDULE + BOTH, 'weights.py')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
+                   'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(tiny.ROOT)}
+    workers = [subprocess.Popen(
+        [sys.executable, '-m', 'tests.test_engine.ddp_worker', str(tmp_path)], cwd=tiny.ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**environment, 'RANK': str(i), 'LOCAL_RANK': str(i)})
+        for i in range(2)]
+    try:
+        outputs = [worker.communicate(timeout=300)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], '\n'.join(output[-4000:] for output in outputs)
+
+    # the first step removed a quarter: by the same images, to the same channels and statistics
+    one = read_checkpoint(tmp_path / 'single' / 'pruned.pth')['state_dict']
+    two = read_checkpoint(tmp_path / 'channels' / 'epoch_1.pth')
+    assert one._metadata[''] == two['state_dict']._metadata['']
+    for mine, its in zip(tiny.stages(tmp_path / 'single'), tiny.stages(tmp_path / 'channels')):
+        assert mine['metrics'] == its['metrics'], mine['name']
+    # the second step, and the same once more after a resume
+    widths = [read_checkpoint(tmp_path / run / 'epoch_2.pth')['state_dict']['backbone.layer3.1.conv1.weight'].shape[0]
+              for run in ('channels', 'resumed')]
+    assert widths == [8, 8]
+    tiny.assert_same_run(tmp_path / 'channels' / 'epoch_2.pth', tmp_path / 'resumed' / 'epoch_2.pth')
+    assert tiny.metrics(tmp_path / 'test') == tiny.stages(tmp_path / 'resumed')[-1]['metrics']
+    masked = read_checkpoint(tmp_path / 'weights' / 'finetuned.pth')['state_dict']
+    mask = masked['backbone.layer3.1.conv1.weight_mask']
+    assert not masked['backbone.layer3.1.conv1.weight'][~mask].any()
+    assert abs(mask.double().mean() - 0.2) < 0.01 and torch.isfinite(masked['head.fc.weight']).all()

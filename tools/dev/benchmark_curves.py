@@ -1,0 +1,75 @@
+"""Time the measurement of rate-distortion curves against the literal loop, and compare the curves.
+
+    python tools/dev/benchmark_curves.py --images 256 --points 20 --out curves.json
+
+RD_PRUNE's ResNet-32 with random weights and N(0, 1) images; each layer's curve both ways in one run, alternating, so
+that whatever else the machine does slows both. The literal loop prunes a copy for every point and runs all images
+through the whole network in batches of --literal-batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from mmprune.distortion import CurveMeasurer  # noqa: E402
+from mmprune.files import write_atomically  # noqa: E402
+from mmprune.hosts import Scope  # noqa: E402
+from mmprune.pruners.weight import weight_cut  # noqa: E402
+from mmprune.registry import MODELS  # noqa: E402
+from tests.oracles.rate_distortion import literal_curve  # noqa: E402
+
+
+def main() -> None:
+    """Run both and print the ratio of their times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images', type=int, default=256)
+    parser.add_argument('--points', type=int, default=100, help='intervals of the grid')
+    parser.add_argument('--every', type=int, default=4, help='measure every n-th layer')
+    parser.add_argument('--literal-batch', type=int, default=256)
+    parser.add_argument('--batch', type=int, default=64)
+    parser.add_argument('--out', type=Path)
+    args = parser.parse_args()
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(ROOT / 'configs/_base_/models/resnet32_rd_cifar.py').model).eval()
+    scope = Scope.of(model, torch.zeros(1, 3, 32, 32))
+    images = torch.randn(args.images, 3, 32, 32)
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))}
+    rows = []
+    for name in list(layers)[args.every // 2::args.every]:
+        measurer = CurveMeasurer(num_images=args.images, points=args.points, batch_size=args.batch, cache=False)
+        start, clock = time.perf_counter(), time.process_time()
+        kept, ours = measurer.measure([weight_cut(name, layers[name])], scope, [images])[name]
+        seconds, cpu = time.perf_counter() - start, time.process_time() - clock
+        start, clock = time.perf_counter(), time.process_time()
+        literal = literal_curve(model, lambda net, batch: net(batch, mode='tensor'), name, kept,
+                                images.split(args.literal_batch))
+        literal_s, literal_cpu = time.perf_counter() - start, time.process_time() - clock
+        error = float(((ours - literal).abs() / literal.max().clamp_min(1e-30)).max())
+        rows.append(dict(layer=name, seconds=seconds, literal_seconds=literal_s, cpu_s=cpu, literal_cpu_s=literal_cpu,
+                         relative_difference=error))
+        print(f'{name:28s} {seconds:7.2f} s, literal {literal_s:7.2f} s, difference {error:.1e}', flush=True)
+    total = {key: sum(row[key] for row in rows) for key in ('seconds', 'literal_seconds', 'cpu_s', 'literal_cpu_s')}
+    result = dict(torch=torch.__version__, threads=torch.get_num_threads(), images=args.images, points=args.points,
+                  batch=args.batch, literal_batch=args.literal_batch, **total,
+                  ratio=total['literal_seconds'] / total['seconds'], cpu_ratio=total['literal_cpu_s'] / total['cpu_s'],
+                  relative_difference=max(row['relative_difference'] for row in rows), layers=rows)
+    print(f'{result["ratio"]:.2f} times as fast as the literal loop ({result["cpu_ratio"]:.2f} in CPU time), '
+          f'largest difference {result["relative_difference"]:.1e}')
+    if args.out:
+        write_atomically(args.out, json.dumps(result, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,187 @@
+"""Write configs/{lbyl,moment_restoration}/cells.json: every cell of the result tables, to be run by run_cells.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mmprune.files import write_atomically
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+RANDOM = ('random_1', 'random_2', 'random_3')
+TOP1 = dict(metric='accuracy/top1', unit='top-1 accuracy in %')
+LOSSLESS = 'data/cifar10/cifar10_{}.npz'
+
+#: Networks of LBYL's tables: what stands above each, its config, and what has to be there before it runs.
+NETS = {
+    'lenet300_fashion_mnist': dict(
+        title='LeNet-300-100, Fashion-MNIST',
+        config='lenet300-100_lbyl-l2-r50_fmnist.py',
+        images=10000,
+        needs=['data/weights/lenet300_100_fashion_mnist.pth', 'data/fashion_mnist'],
+    ),
+    'resnet56_cifar10': dict(
+        title='ResNet-56, CIFAR-10',
+        config='resnet56_lbyl-l2-r30_cifar10.py',
+        images=1017,
+        needs=['data/weights/resnet56_nm_cifar10.pth', LOSSLESS.format('test_lossless_1017')],
+    ),
+    'vgg16_cifar10': dict(
+        title='VGG-16, CIFAR-10',
+        config='vgg16_lbyl-l2-r30_cifar10.py',
+        images=10000,
+        needs=['data/weights/vgg16_lbyl_cifar10.pth', 'data/cifar10/cifar-10-batches-py'],
+    ),
+    'resnet50_cifar100': dict(
+        title='ResNet-50 (Bottleneck), CIFAR-100',
+        config='resnet50_lbyl-l2-r30_cifar100.py',
+        images=10000,
+        needs=['data/weights/resnet50_lbyl_cifar100.pth', 'data/cifar100/cifar-100-python'],
+    ),
+    'resnet34_imagenet': dict(
+        title='ResNet-34, ImageNet', config='resnet34_lbyl-l2-r30_in1k.py', images=50000, needs=['data/imagenet']
+    ),
+    'resnet101_imagenet': dict(
+        title='ResNet-101, ImageNet', config='resnet101_lbyl-l2-r30_in1k.py', images=50000, needs=['data/imagenet']
+    ),
+    'mobilenetv2_imagenet': dict(
+        title='MobileNetV2, ImageNet', config='mobilenetv2_lbyl-l2-r10_in1k.py', images=50000, needs=['data/imagenet']
+    ),
+}
+#: From the README of Neuron Merging: LeNet-300-100 with the L1 norm.
+NM_L1 = {'0.5': (88.69, 88.40), '0.6': (86.92, 85.17), '0.7': (82.75, 71.26), '0.8': (80.02, 66.76)}
+#: This published Neuron Merging cell is equal to plain pruning: the program gives it with merging switched off.
+NM_OFF = 'lenet300_fashion_mnist/L2Norm/0.5/NeuronMerging'
+
+
+def rows_of(net: str, accuracy: dict) -> dict[tuple[str, str], dict[str, float]]:
+    """Published figures by (criterion, ratio); empty where there are none but the cell can be run."""
+    rows = {(name, ratio): found for name, ratios in accuracy.get(net, {}).items() for ratio, found in ratios.items()}
+    if net == 'lenet300_fashion_mnist':
+        rows |= {('L1Norm', ratio): dict(NeuronMerging=nm, cut=cut) for ratio, (nm, cut) in NM_L1.items()}
+        rows |= {('GeometricMedian', ratio): {} for ratio in NM_L1}
+    if net == 'resnet56_cifar10':
+        rows = {('L2Norm', ratio): {} for ratio in ('0.2', '0.3', '0.4', '0.5')}
+        rows |= {(name, ratio): {} for name in ('GeometricMedian', 'L1Norm') for ratio in ('0.3', '0.5')}
+    return rows
+
+
+def lbyl() -> dict[str, object]:
+    """The tables of LBYL and Neuron Merging, and beside them what our variants give."""
+    published = json.loads((CONFIGS / 'lbyl/published.json').read_text())
+    cells = []
+
+    def arguments(method: str, net: str, name: str, ratio: str) -> dict[str, float]:
+        of_net = published[method].get(net, {})
+        return of_net.get(name, {}).get(ratio) or of_net.get('default') or published[method]['default']
+
+    def add(net: str, name: str, ratio: str, column: str, value: float | None, restorer: dict | None = None) -> None:
+        cell = dict(cell=f'{net}/{name}/{ratio}/{column}')
+        cells.append(
+            cell
+            | ({} if restorer is None else {'restorer': restorer})
+            | ({} if value is None else {'published': value})
+        )
+
+    for net in NETS:
+        for (row, ratio), figures in rows_of(net, published['accuracy']).items():
+            for name in RANDOM if row == 'Random' else (row,):
+                found = {} if row == 'Random' else figures
+                values = arguments('lbyl', net, name, ratio)
+                merging = arguments('neuron_merging', net, name, ratio)
+                if f'{net}/{name}/{ratio}/NeuronMerging' == NM_OFF:
+                    merging = dict(threshold=1)
+                add(
+                    net,
+                    name,
+                    ratio,
+                    'NeuronMerging',
+                    found.get('NeuronMerging'),
+                    dict(type='NeuronMerging', **merging),
+                )
+                add(net, name, ratio, 'LBYL', found.get('LBYL'), dict(type='LBYL', **values))
+                if (net, name) == ('resnet56_cifar10', 'L2Norm'):
+                    add(net, name, ratio, 'LBYL-exact', None, dict(type='LBYL', mode='exact', **values))
+                if (net, name) == ('resnet56_cifar10', 'L2Norm') or net == 'lenet300_fashion_mnist':
+                    add(
+                        net,
+                        name,
+                        ratio,
+                        'LBYL-auto',
+                        None,
+                        dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto'),
+                    )
+            for column in figures if row == 'Random' else figures.keys() & {'cut'}:
+                add(net, row, ratio, column, figures[column])
+    tables = {
+        net: {
+            **TOP1,
+            **spec,
+            'config': f'configs/lbyl/{spec["config"]}',
+            'dense': published['dense_accuracy'].get(net),
+        }
+        for net, spec in NETS.items()
+    }
+    columns = {
+        'cut': 'cut only',
+        'NeuronMerging': 'Neuron Merging',
+        'LBYL': 'LBYL',
+        'LBYL-exact': 'LBYL exact',
+        'LBYL-auto': 'LBYL, λ chosen without data',
+    }
+    return dict(columns=columns, tables=tables, cells=cells)
+
+
+def moment_restoration() -> dict[str, object]:
+    """What each repair leaves of the CIFAR ResNets, ratio by ratio."""
+    images = {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000}
+    repairs = {
+        'NeuronMerging': dict(restorer=dict(type='NeuronMerging', threshold=0.1, lam=0.85)),
+        'LBYL': dict(restorer=dict(type='LBYL', lambda1=1e-5, lambda2=0.002)),
+        'MomentRestoration': dict(restorer=dict(type='MomentRestoration')),
+        'BNRecalibration': dict(restorer=dict(type='BNRecalibration'), options=images),
+    }
+    tables, cells = {}, []
+    for net, weights in (('ResNet-56', 'resnet56_nm_cifar10.pth'), ('ResNet-20', 'resnet20_cifar10.pth')):
+        name = net.replace('-', '').lower()
+        tables[f'{name}_cifar10'] = {
+            **TOP1,
+            'title': f'{net}, CIFAR-10',
+            'images': 1017,
+            'config': f'configs/moment_restoration/{name}_moment-l2-r50_cifar10.py',
+            'needs': [
+                f'data/weights/{weights}',
+                LOSSLESS.format('test_lossless_1017'),
+                LOSSLESS.format('train_lossless_8068'),
+            ],
+        }
+        for criterion in ('L2Norm', 'MomentOBS'):
+            for ratio in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+                for column, cell in repairs.items():
+                    shared = name == 'resnet56' and column in ('NeuronMerging', 'LBYL')  # the same run as LBYL's table
+                    if criterion == 'L2Norm' or column == 'MomentRestoration':
+                        cells.append(
+                            dict(cell=f'{name}_cifar10/{criterion}/{ratio}/{column}', **cell)
+                            | (dict(config=f'configs/lbyl/{NETS["resnet56_cifar10"]["config"]}') if shared else {})
+                        )
+    columns = {
+        'cut': 'cut only',
+        'NeuronMerging': 'Neuron Merging',
+        'LBYL': 'LBYL',
+        'MomentRestoration': 'MomentRestoration',
+        'BNRecalibration': 'BN re-estimation, 1,000 real images',
+    }
+    return dict(columns=columns, tables=tables, cells=cells)
+
+
+def main() -> None:
+    """Write both files, one line per cell, so that changes can be read."""
+    for folder, content in (('lbyl', lbyl()), ('moment_restoration', moment_restoration())):
+        lines = ',\n'.join('  ' + json.dumps(cell) for cell in content.pop('cells'))
+        head = json.dumps(content, indent=1, ensure_ascii=False)[:-2]
+        path = write_atomically(CONFIGS / folder / 'cells.json', f'{head},\n "cells": [\n{lines}\n ]\n}}\n')
+        print(f'{path}: {lines.count(chr(10)) + 1} cells')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,170 @@
+"""Rewrite the result tables of README.md and configs/*/README.md from cells.json and results.json.
+
+A table stands between two marks, and says which cells it shows; in README.md the folder is named too:
+
+    <!-- table lbyl/resnet56_cifar10 criterion=L2Norm ratio=0.3,0.5 -->
+    <!-- end of table -->
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+ROOT = Path(__file__).parents[2]
+MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+SIZES = {
+    'params': 'parameters left',
+    'flops': 'multiply-adds left (at {shape})',
+    'nonzero_params': 'non-zero parameters left',
+}
+MEANS = {'Random': ('random_1', 'random_2', 'random_3')}
+
+
+class Results:
+    """The cells of one folder and what was measured of them."""
+
+    def __init__(self, folder: Path) -> None:
+        content = json.loads((folder / 'cells.json').read_text())
+        path = folder / 'results.json'
+        self.folder, self.columns, self.tables = folder, content['columns'], content['tables']
+        self.measured = json.loads(path.read_text()) if path.exists() else {}
+        self.published = {cell['cell']: cell['published'] for cell in content['cells'] if 'published' in cell}
+        self.names = [cell['cell'] for cell in content['cells']]
+
+    def rows(self, table: str) -> list[tuple[str, str]]:
+        """(criterion, ratio) in the order of the cells."""
+        return list(dict.fromkeys(tuple(name.split('/')[1:3]) for name in self.names if name.startswith(f'{table}/')))
+
+    def value(self, table: str, criterion: str, ratio: str, column: str) -> float | None:
+        """The measured metric: of the cell's last stage; of the row's 'pruned' stage for 'cut'; or a mean of cells."""
+        if criterion in MEANS:
+            found = [self.value(table, name, ratio, column) for name in MEANS[criterion]]
+            return None if None in found else mean(found)
+        if column == 'cut':
+            stages = [stage for run in self.runs(table, criterion, ratio) for stage in run['stages']]
+            stage = next((stage for stage in stages if stage['name'] == 'pruned'), None)
+        else:
+            run = self.measured.get(f'{table}/{criterion}/{ratio}/{column}')
+            stage = run['stages'][-1] if run else None
+        return None if stage is None else stage['metrics'].get(self.tables[table]['metric'])
+
+    def runs(self, table: str, criterion: str = '', ratio: str = '') -> list[dict]:
+        """All runs of a table, or of one of its rows."""
+        prefix = f'{table}/{criterion}/{ratio}/' if ratio else f'{table}/'
+        return [run for name, run in self.measured.items() if name.startswith(prefix)]
+
+    def cell(self, table: str, criterion: str, ratio: str, column: str) -> str:
+        """'measured · *published*'; 'not run' where the cell was not."""
+        name = f'{table}/{criterion}/{ratio}/{column}'
+        value, published = self.value(table, criterion, ratio, column), self.published.get(name)
+        if value is None and published is None and name not in self.names:
+            return ''
+        text = 'not run' if value is None else f'{value:.2f}'
+        return text if published is None else f'{text} · *{published:.2f}*'
+
+    def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
+        """Parameters or FLOPs that are left."""
+        runs = self.runs(table, MEANS.get(criterion, (criterion,))[0], ratio)
+        if not runs:
+            return ''
+        dense, last = (runs[0]['stages'][index][key] for index in (0, -1))
+        return f'{last:,} ({100 * last / dense:.1f} %)'
+
+
+def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: Sequence[str] = ()) -> str:
+    """One table in Markdown, with what its figures are measured on."""
+    spec, runs = results.tables[table], results.runs(table)
+    rows = [
+        (criterion, ratio)
+        for criterion, ratio in results.rows(table)
+        if (not criteria or criterion in criteria) and (not ratios or ratio in ratios)
+    ]
+    cells = [[results.cell(table, *row, column) for column in results.columns] for row in rows]
+    shown = [i for i in range(len(results.columns)) if any(line[i] for line in cells)]
+    sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
+    head = [spec.get('rows', 'criterion'), 'ratio', *(list(results.columns.values())[i] for i in shown)]
+    if runs:
+        shape = '×'.join(map(str, runs[0]['input_shape'][1:]))
+        head += [title.format(shape=shape) for title in sizes.values()]
+    lines = [head, ['---'] * len(head)]
+    for row, line in zip(rows, cells):
+        name = 'mean of the three' if row[0] in MEANS else row[0]
+        left = [results.size(table, *row, key) for key in sizes] if runs else []
+        lines.append([name, row[1], *(line[i] for i in shown), *left])
+    return '\n'.join([heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), ''])
+
+
+def heading(results: Results, table: str) -> str:
+    """Network, unit, images, dense figures, versions; or what a run needs."""
+    spec, runs = results.tables[table], results.runs(table)
+    published = any(name.startswith(f'{table}/') for name in results.published)
+    parts = [
+        f'**{spec["title"]}**, {spec["unit"]} on {spec["images"]:,} test images',
+        'measured · *published*' if published else 'measured',
+    ]
+    dense = [f'*{spec["dense"]:.2f}*'] if spec.get('dense') is not None else []
+    if runs:
+        wrong = {run['test_images'] for run in runs} - {spec['images']}
+        if wrong:
+            raise ValueError(f'{table}: measured on {wrong} images, cells.json says {spec["images"]}')
+        dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.2f}')
+    text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
+    if not runs:
+        needs = ', '.join(f'`{need}`' for need in spec['needs'])
+        folder = results.folder.relative_to(ROOT)
+        return (
+            f'{text} Not run here: needs {needs}. To run it: '
+            f"`python tools/dev/run_cells.py {folder}/cells.json --only '{table}/*'`."
+        )
+    sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())})
+    versions = ', '.join(
+        sorted({' '.join(v for v in run['versions'].split() if v.startswith(('mmprune=', 'torch='))) for run in runs})
+    )
+    return ' '.join([text, f'Run with {versions}.', *(f'Some groups: {reason}.' for reason in sliced)])
+
+
+def updated(path: Path) -> str:
+    """The README's text with all its tables written anew."""
+
+    def replace(match: re.Match) -> str:
+        begin, table, filters, end = match.groups()
+        chosen = dict(pair.split('=') for pair in filters.split())
+        folder, _, table = table.rpartition('/')
+        results = Results(ROOT / 'configs' / folder if folder else path.parent)
+        body = render(
+            results, table, *(chosen[key].split(',') if key in chosen else () for key in ('criterion', 'ratio'))
+        )
+        return f'{begin}{body}{end}'
+
+    return MARKS.sub(replace, path.read_text())
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a README is not current')
+    args = parser.parse_args()
+    stale = False
+    for path in [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md'))]:
+        text = updated(path) if path.exists() else None
+        if text is not None and text != path.read_text():
+            stale = True
+            print(
+                f'{path.relative_to(ROOT)}: '
+                + ('not current; run python tools/dev/make_readme.py' if args.check else 'tables written')
+            )
+            if not args.check:
+                from mmprune.files import write_atomically  # imports torch, which a check can do without
+
+                write_atomically(path, text)
+    sys.exit(int(args.check and stale))
+
+
+if __name__ == '__main__':
+    main()

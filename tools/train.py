@@ -1,0 +1,79 @@
+"""Do the whole job of a config: load, prune, restore, fine-tune if it says so, evaluate each stage, save."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mmprune.engine import prepare_config, prepare_training_config, run
+from mmprune.engine.cli import (
+    add_common_arguments,
+    apply_common_arguments,
+    check_checkpoint,
+    clear_errors,
+    explained,
+    read_config,
+)
+from mmprune.registry import ConfigError
+
+
+def parse_args() -> argparse.Namespace:
+    """Arguments in the mm manner."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    add_common_arguments(parser)
+    parser.add_argument('--resume', nargs='?', const='auto',
+                        help='resume from a checkpoint, or from the latest one in the work dir if none is named '
+                        '(if there is none, start from the beginning)')
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)')
+    return parser.parse_args()
+
+
+def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Prepare the config for the run that it asks for."""
+    if cfg.get('pruning') is not None:
+        prepare_config(cfg)
+    else:  # an ordinary training run, e.g. of the dense network
+        prepare_training_config(cfg)
+    if args.amp and trains(cfg):
+        if not torch.cuda.is_available():
+            raise ConfigError('--amp: needs a GPU')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def trains(cfg: Config) -> bool:
+    """Whether the config's own training is part of the job."""
+    return cfg.get('pruning') is None or cfg.pruning.get('finetune', False)
+
+
+def checkpoint_to_resume(cfg: Config, args: argparse.Namespace) -> str | None:
+    """The checkpoint that --resume (or the config's own `resume`) means, if any."""
+    wanted = args.resume or (cfg.get('load_from') or 'auto' if cfg.get('resume') else None)
+    cfg.resume = False  # the config that goes into the work dir tells how to run it anew
+    if wanted is not None and not trains(cfg):
+        raise ConfigError('--resume: nothing to resume, this config does not train (pruning.finetune=False)')
+    if wanted != 'auto':
+        return wanted
+    latest = Path(cfg.work_dir) / 'last_checkpoint'
+    return latest.read_text().strip() if latest.is_file() else None
+
+
+@clear_errors
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    cfg = read_config(args.config)
+    apply_common_arguments(cfg, args)
+    apply_training_arguments(cfg, args)
+    resume = checkpoint_to_resume(cfg, args)
+    key, path = ('--resume', resume) if resume else ('load_from', cfg.get('load_from'))
+    if path:
+        check_checkpoint(path, key, has_run=bool(resume))
+    with explained(cfg, f'{key}: {path}'):
+        run(cfg, resume)
+
+
+if __name__ == '__main__':
+    main()
