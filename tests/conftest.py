@@ -25,9 +25,8 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_scope_left_behind() -> Iterator[None]:
-    """Runs of one test set mmengine's default scope; the next test must not build in it."""
-    before = dict(DefaultScope._instance_dict)
+def _no_default_scope() -> Iterator[None]:
+    """Runs set mmengine's default scope, those of module-wide fixtures too; no test builds in another's."""
+    DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)

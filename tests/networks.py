@@ -51,7 +51,7 @@ def mmpretrain(**backbone: object) -> nn.Module:
 
 
 def ours(**backbone: object) -> nn.Module:
-    return MODELS.build(backbone)
+    return MODELS.build(dict(backbone, type=f'mmprune.{backbone["type"]}'))
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
