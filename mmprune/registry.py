@@ -1,7 +1,7 @@
 """Every registry node of mmprune.
 
 ``locations`` makes a node import its package the first time a config names one of its types, so nothing has to be
-registered by hand. The first five nodes hold what only mmprune has; the others are children of mmengine's, so that
+registered by hand. The first six nodes hold what only mmprune has; the others are children of mmengine's, so that
 ``mmprune.X`` works in any mm config whatever its ``default_scope``.
 """
 
@@ -18,6 +18,7 @@ CRITERIA = Registry('criterion', scope='mmprune', locations=['mmprune.criteria']
 ALLOCATORS = Registry('allocator', scope='mmprune', locations=['mmprune.allocators'])
 PRUNERS = Registry('pruner', scope='mmprune', locations=['mmprune.pruners'])
 RESTORERS = Registry('restorer', scope='mmprune', locations=['mmprune.restorers'])
+GRAPHS = Registry('graph', scope='mmprune', locations=['mmprune.expanders'])
 SYNTHESIZERS = Registry('synthesizer', scope='mmprune', locations=['mmprune.synthesis'])
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmprune', locations=['mmprune.models'])

@@ -1,0 +1,31 @@
+"""Random edges: the baseline that expanders have to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmprune.expanders.base import GraphModel
+from mmprune.registry import GRAPHS
+
+
+@GRAPHS.register_module()
+class Random(GraphModel):
+    """Every pair is an edge with the same probability, independently; all degrees are free."""
+
+    def __init__(self, exact: bool = False) -> None:
+        """See the class.
+
+        Args:
+            exact: Whether the graph has exactly the wanted number of edges; as published, only on average.
+        """
+        if not isinstance(exact, bool):
+            raise ValueError(f'Random: exact must be True or False, got {exact!r}')
+        self.exact = exact
+
+    def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:
+        """See :meth:`GraphModel.draw`."""
+        if not self.exact:
+            return rng.random((inputs, outputs)) < edges / (inputs * outputs)
+        graph = np.zeros(inputs * outputs, dtype=bool)
+        graph[rng.choice(inputs * outputs, edges, replace=False, shuffle=False)] = True
+        return graph.reshape(inputs, outputs)
