@@ -16,7 +16,7 @@ from mmprune.restorers.base import Restorer
 
 
 def prune(model: nn.Module, example_input: object, target: str | Sequence[str] = '',
-          pruner: str | dict | Pruner = 'ChannelPruner', restorer: str | dict | Restorer | None = None,
+          pruner: str | dict | Pruner = 'ChannelPruner', restorer: str | dict | Restorer | None = 'default',
           images: Iterable[Tensor] | None = None, evaluate: Evaluate | None = None, seed: int = 0,
           dry_run: bool = False) -> Report:
     """Prune any module in place, and repair it.
@@ -27,7 +27,8 @@ def prune(model: nn.Module, example_input: object, target: str | Sequence[str] =
             dict of keyword arguments.
         target: Module path(s) inside which channels or weights may go; '' is the whole model.
         pruner: E.g. ``dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3))``.
-        restorer: E.g. ``'LBYL'``; None leaves the network as cut.
+        restorer: E.g. ``'LBYL'``; None leaves the network as cut. 'default' is the pruner's own choice, which needs
+            no data: ``MomentRestoration`` after anything that prunes a trained network.
         images: Batches of normalised images of shape (N, C, H, W), for parts that want them.
         evaluate: Called after every stage; its metrics go into the report.
         seed: Seeds Python, NumPy and torch before anything happens.
@@ -46,6 +47,7 @@ def prune(model: nn.Module, example_input: object, target: str | Sequence[str] =
     """
     seed_everything(seed)
     pruner = build_part(PRUNERS, pruner, 'pruner')
+    restorer = pruner.default_restorer if restorer == 'default' else restorer
     restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
     if dry_run:
         model = copy.deepcopy(model)

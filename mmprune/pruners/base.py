@@ -43,6 +43,9 @@ class Plan(ABC):
 class Pruner(ABC):
     """Decides what goes."""
 
+    #: The repair of :func:`mmprune.prune` where none is named; None where there is nothing trained to repair.
+    default_restorer: str | None = 'MomentRestoration'
+
     @abstractmethod
     def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
              dense_widths: Mapping[str, int] | None = None) -> Plan:
