@@ -20,6 +20,7 @@ PRUNERS = Registry('pruner', scope='mmprune', locations=['mmprune.pruners'])
 RESTORERS = Registry('restorer', scope='mmprune', locations=['mmprune.restorers'])
 GRAPHS = Registry('graph', scope='mmprune', locations=['mmprune.expanders'])
 SYNTHESIZERS = Registry('synthesizer', scope='mmprune', locations=['mmprune.synthesis'])
+DISTILLATIONS = Registry('distillation', scope='mmprune', locations=['mmprune.distillation'])
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmprune', locations=['mmprune.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmprune', locations=['mmprune.datasets'])

@@ -1,7 +1,9 @@
-"""Data sets that need no annotation files: arrays, digits and Fashion-MNIST as published."""
+"""Data sets that need no annotation files: arrays, digits, Fashion-MNIST as published, and synthetic images."""
 
 from mmprune.datasets.array import ArrayDataset
 from mmprune.datasets.digits import Digits
 from mmprune.datasets.fashion_mnist import FashionMNIST
+from mmprune.datasets.random_subset import RandomSubset
+from mmprune.datasets.synthetic import SyntheticImages
 
-__all__ = ['ArrayDataset', 'Digits', 'FashionMNIST']
+__all__ = ['ArrayDataset', 'Digits', 'FashionMNIST', 'RandomSubset', 'SyntheticImages']

@@ -6,6 +6,7 @@ import inspect
 
 from mmengine.config import Config
 
+from mmprune.engine.distillation import prepare_distillation
 from mmprune.engine.hooks.pruning_hook import PruningHook
 from mmprune.engine.schedule import Schedule
 from mmprune.registry import ConfigError
@@ -38,11 +39,13 @@ def prepare_config(cfg: Config) -> Config:
     hook = PruningHook(**pruning)  # a mistake shows here, before anything is built
     if hook.evaluate:
         _need(cfg, TESTING, 'to evaluate the stages; to prune without evaluating set pruning.evaluate=False')
-    if hook.images and cfg.get(hook.images) is None:
+    if isinstance(hook.images, str) and cfg.get(hook.images) is None:
         raise ConfigError(f'pruning.images: this config has no {hook.images}')
     if hook.finetune:
         _need(cfg, TRAINING, 'to fine-tune; to prune without fine-tuning set pruning.finetune=False')
         _check_schedule(hook.schedule, cfg.train_cfg)
+    if hook.distillation is not None:
+        prepare_distillation(cfg, hook.distillation, hook.synthesizer)
     make_loadable_config(cfg)
     _import_mmprune(cfg)
     others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') not in HOOKS]

@@ -1,4 +1,4 @@
-"""Images for the parts that want them, from a config's own data sets."""
+"""Images for the parts that want them, from a config's own data sets; and synthetic ones for its training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import worker_init_fn
 from mmengine.registry import DATASETS, FUNCTIONS
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from mmprune.datasets.synthetic import SyntheticImages
+from mmprune.hosts import unwrap
 from mmprune.registry import ConfigError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -63,3 +66,19 @@ class LoaderImages:
             Subset(dataset, order[:self._num_images].tolist()), batch_size=self._cfg.get('batch_size') or 1,
             num_workers=workers, collate_fn=partial(FUNCTIONS.get(collate.pop('type')), **collate),
             worker_init_fn=partial(worker_init_fn, num_workers=workers, rank=0, seed=self._seed))
+
+
+def attach_images(runner: Runner, store: object) -> None:
+    """Hand the synthetic images to the training set, which was built before they were made.
+
+    Args:
+        runner: Its training loop's data set is a :class:`SyntheticImages`, or a concatenation with one.
+        store: What the synthesizer prepared.
+    """
+    dataset = runner.train_dataloader.dataset
+    for part in getattr(dataset, 'datasets', [dataset]):
+        if isinstance(part, SyntheticImages):
+            part.attach(store, unwrap(runner.model).data_preprocessor)
+    loop = runner.train_loop
+    if hasattr(loop, 'dataloader_iterator'):  # loops by iterations have started their workers already
+        loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from torch import Tensor, nn
 
 from mmprune.checkpoint import save
-from mmprune.engine.images import LOADERS, LoaderImages
+from mmprune.engine.images import LOADERS, LoaderImages, attach_images
 from mmprune.engine.rebuild import (
     averaged,
     averages_paused,
@@ -24,11 +26,12 @@ from mmprune.engine.rebuild import (
     rewrap,
 )
 from mmprune.engine.schedule import Schedule
+from mmprune.engine.teacher import fingerprint, keep_teacher, recall_teacher
 from mmprune.evaluation.report import Report
 from mmprune.files import write_atomically
 from mmprune.hosts import Scope, unwrap
 from mmprune.pipeline import Pipeline, seed_everything
-from mmprune.registry import HOOKS, PRUNERS, RESTORERS, ConfigError, build_part
+from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, ConfigError, build_part
 from mmprune.visualization.widths import plot_report
 
 #: Under this key of ``checkpoint['meta']`` a run keeps how far pruning went.
@@ -46,19 +49,23 @@ class PruningHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self, pruner: dict, target: str | Sequence[str] = 'backbone', restorer: dict | str | None = None,
-                 images: str | None = None, num_images: int = 1000, finetune: bool = False, evaluate: bool = True,
-                 schedule: dict | None = None, input_shape: Sequence[int] = (3, 224, 224)) -> None:
+                 images: str | dict | None = None, num_images: int = 1000, finetune: bool = False,
+                 evaluate: bool = True, schedule: dict | None = None, distillation: dict | str | None = None,
+                 input_shape: Sequence[int] = (3, 224, 224)) -> None:
         """See the class; these are the keys of a config's ``pruning`` dict.
 
         Args:
             pruner: What is taken away.
             target: Module path(s) inside which it is taken.
             restorer: How the loss is repaired.
-            images: Data loader to take images from, for parts that want them.
-            num_images: How many.
+            images: For parts that want images: a data loader to take them from, or a synthesizer, e.g.
+                ``dict(type='DeepInversion', num_images=1600)``, which makes them from the dense network.
+            num_images: How many to take from a loader.
             finetune: Whether the config's own training follows.
             evaluate: Whether every stage is evaluated on the test set.
             schedule: For iterative pruning, e.g. ``dict(type='cubic', steps=5, interval=2)``.
+            distillation: The training that follows copies the dense network instead of learning labels, e.g.
+                ``dict(type='FeatureDistillation', weights=2)``.
             input_shape: (C, H, W) of the example input; FLOPs are counted at this size.
         """
         self.pruner = build_part(PRUNERS, pruner, 'pruning.pruner')
@@ -71,6 +78,11 @@ class PruningHook(Hook):
         if images is None and getattr(self.restorer, 'needs_images', False):
             raise ConfigError(f'pruning.images: {type(self.restorer).__name__} needs images; name a data loader, '
                               f'one of {", ".join(LOADERS)}')
+        self.synthesizer = build_part(SYNTHESIZERS, images, 'pruning.images') if isinstance(images, dict) else None
+        self.distillation = None if distillation is None else build_part(
+            DISTILLATIONS, distillation, 'pruning.distillation')
+        if self.distillation is not None:
+            _check_distillation(self.distillation, self.synthesizer, finetune, self.schedule)
         self.target, self.images, self.num_images = target, images, num_images
         self.finetune, self.evaluate = finetune, evaluate
         self.input_shape = tuple(input_shape)
@@ -78,6 +90,14 @@ class PruningHook(Hook):
         self._step, self._widths = -1, None  # last step done, widths of the groups before the first
         self._resumed: Mapping | None = None
         self._start = 0.0
+        self._blank: nn.Module | None = None  # of a resumed run: the network as the config builds it
+        self._teacher: nn.Module | None = None
+        self._teacher_print = ''
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep the network as built where a resume will need the dense one beside the pruned one."""
+        if runner._resume and self._needs_teacher():
+            self._blank = copy.deepcopy(unwrap(runner.model))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember how far the run was that is being resumed."""
@@ -95,6 +115,8 @@ class PruningHook(Hook):
             self.prune(runner, self.schedule.fraction(0), step=0)
         else:
             self._set_up(runner)
+        if self.distillation is not None:
+            self._distil(runner)
         self._start = time.perf_counter() - (self._resumed or {}).get('seconds', 0.0)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -102,11 +124,15 @@ class PruningHook(Hook):
         step = self.schedule.step_at(runner.epoch)
         if step is not None and step > self._step:
             self.prune(runner, self.schedule.fraction(step), step)
+            if self.distillation is not None:
+                self._distil(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the progress into the checkpoint, and leave only plain data in it, which needs no trust to load."""
         progress = {'report': json.loads(json.dumps(self.pipeline.report.to_dict(), default=str)), 'step': self._step,
                     'widths': self._widths, 'seconds': time.perf_counter() - self._start}
+        if self._teacher is not None:
+            progress['teacher'] = self._teacher_print
         checkpoint['meta'] = {**_plain(checkpoint['meta']), PROGRESS: progress}
         hub = checkpoint.get('message_hub') or {}
         if 'runtime_info' in hub:
@@ -114,6 +140,7 @@ class PruningHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Evaluate the fine-tuned network and finish the report."""
+        unwrap(runner.model).__dict__.pop('loss', None)  # the host's own again
         data = type(runner.train_dataloader.dataset).__name__
         self.pipeline.stage('finetuned', self._start, f'{runner.iter} iterations with {data}')
         with averaged(runner):
@@ -158,8 +185,7 @@ class PruningHook(Hook):
         model = unwrap(runner.model)
         device = next(model.parameters()).device
         scope = Scope.of(model, torch.zeros(1, *self.input_shape, device=device), self.target)
-        images = None if self.images is None else LoaderImages(
-            runner.cfg, model, self.images, self.num_images, runner.seed)
+        images = self._images(runner, scope)
         evaluate = (lambda: self._evaluate(runner)) if self.evaluate else None
         self.pipeline = Pipeline(scope, self.pruner, self.restorer, evaluate, images)
         report = self.pipeline.report
@@ -168,6 +194,32 @@ class PruningHook(Hook):
             warning = 'load_from is not set: the network being pruned has its INITIAL, untrained weights'
             report.warnings.append(warning)
             runner.logger.warning(warning)
+
+    def _needs_teacher(self) -> bool:
+        """Whether the dense network is wanted after the first cut."""
+        return self.distillation is not None or (self.synthesizer is not None and self.finetune)
+
+    def _images(self, runner: Runner, scope: Scope) -> Iterable[Tensor] | None:
+        """The images for parts that want them; synthetic ones are made from the dense network, or found again."""
+        if self._needs_teacher():
+            self._teacher = keep_teacher(runner) if self._resumed is None else recall_teacher(
+                runner, self._blank, self._resumed.get('teacher', ''))
+            self._blank, self._teacher_print = None, fingerprint(self._teacher)
+        if self.synthesizer is not None:
+            dense = scope if self._teacher is None else Scope.of(self._teacher, scope.example, self.target)
+            return self.synthesizer.prepare(dense, runner.work_dir)
+        return None if self.images is None else LoaderImages(
+            runner.cfg, scope.model, self.images, self.num_images, runner.seed)
+
+    def _distil(self, runner: Runner) -> None:
+        """Let training minimise the distance to the dense network; as a plain attribute, so that no key changes."""
+        model = unwrap(runner.model)
+        scope = self.pipeline.scope
+        model.loss = self.distillation.loss(model, self._teacher, scope.targets, scope.example)
+        if self.distillation.images != 'real':
+            attach_images(runner, self.pipeline.images)
+        names = ', '.join(point.name for point, _ in model.loss.terms.values())
+        runner.logger.info(f'distillation compares {len(model.loss.terms)} outputs with the dense network: {names}')
 
     def _take_up(self, runner: Runner) -> None:
         """Go on where the resumed run was; loading has cut the network already."""
@@ -212,8 +264,9 @@ def _check_kinds(target: object, images: object, num_images: object, finetune: o
     if not isinstance(target, str) and not (
             isinstance(target, (list, tuple)) and target and all(isinstance(item, str) for item in target)):
         raise ConfigError(f"pruning.target: a module path such as 'backbone', or a list of them, got {target!r}")
-    if images is not None and images not in LOADERS:
-        raise ConfigError(f'pruning.images: one of {", ".join(LOADERS)}, or None, got {images!r}')
+    if images is not None and not isinstance(images, dict) and images not in LOADERS:
+        raise ConfigError(f"pruning.images: one of {', '.join(LOADERS)}, a synthesizer such as "
+                          f"dict(type='DeepInversion', num_images=1600), or None, got {images!r}")
     for key, value in (('finetune', finetune), ('evaluate', evaluate)):
         if not isinstance(value, bool):
             raise ConfigError(f'pruning.{key}: True or False, got {value!r}')
@@ -222,6 +275,18 @@ def _check_kinds(target: object, images: object, num_images: object, finetune: o
     if not (isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
             and all(type(n) is int and n > 0 for n in input_shape)):
         raise ConfigError(f'pruning.input_shape: (channels, height, width), got {input_shape!r}')
+
+
+def _check_distillation(distillation: object, synthesizer: object, finetune: bool, schedule: Schedule) -> None:
+    """Refuse what distillation cannot do."""
+    if not finetune:
+        raise ConfigError("pruning.finetune: distillation is the run's training; set it to True, or drop "
+                          'pruning.distillation')
+    if schedule.begin > 0:
+        raise ConfigError('pruning.schedule.begin: there is nothing to distil before the first cut; set it to 0')
+    if distillation.images != 'real' and synthesizer is None:
+        raise ConfigError(f"pruning.images: distillation.images={distillation.images!r} needs a synthesizer, e.g. "
+                          "dict(type='DeepInversion', num_images=1600)")
 
 
 def _has_checkpoint(model_cfg: object) -> bool:

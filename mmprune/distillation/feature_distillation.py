@@ -1,0 +1,83 @@
+"""DFBF's fine-tuning: the pruned network learns to copy the dense one's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmprune.distillation.feature_loss import FeatureLoss
+from mmprune.distillation.part import Part
+from mmprune.distillation.points import WHICH, find_points
+from mmprune.distillation.term_weights import term_weights
+from mmprune.registry import DISTILLATIONS
+
+CRITERIA = ('l1', 'mse', 'huber', 'smooth_l1')
+BN = ('host', 'train', 'eval')
+IMAGES = ('synthetic', 'real', 'mixed')
+
+
+@DISTILLATIONS.register_module()
+class FeatureDistillation:
+    """Settings of a run whose loss is Σ_k w_k · criterion(S_k, T_k) over supervision points k (DFBF, section 5).
+
+    S_k and T_k are the outputs of the same module in the pruned and in the dense network. Only the pruned part of the
+    model runs (its backbone); head and neck get no gradient and stay bit for bit what they were.
+    """
+
+    def __init__(self, criterion: str = 'l1', beta: float = 0.06, weights: int = 0, points: str | Sequence[str] = 'auto',
+                 which: str = 'all', include_untouched: bool = False, bn: str = 'host', neck: float = 0.0,
+                 images: str = 'synthetic', num_real: int | None = None) -> None:
+        """See the class; these are the keys of ``pruning.distillation``.
+
+        Args:
+            criterion: 'l1', 'mse', 'huber' or 'smooth_l1', each the mean over elements.
+            beta: Where huber and smooth-l1 become linear.
+            weights: Method 0 … 11 of :func:`term_weights`.
+            points: 'auto' (found from the pruned groups' surroundings), or fnmatch patterns of module paths.
+            which: 'all' points, 'every_second' and the last, or only the 'output' of the backbone.
+            include_untouched: Whether 'auto' also takes whole layers that no pruned one feeds.
+            bn: Batch norms of the student: 'train', 'eval', or as the 'host' has them (``norm_eval``). What the
+                host freezes stays frozen in any case.
+            neck: Weight of an additional term, the mean distance of the neck's outputs.
+            images: What the network sees: 'synthetic' images, the config's 'real' training images, or both 'mixed'.
+            num_real: Only so many of the real images, drawn with the run's seed.
+        """
+        for key, value, known in (('criterion', criterion, CRITERIA), ('which', which, WHICH), ('bn', bn, BN),
+                                  ('images', images, IMAGES)):
+            if value not in known:
+                raise ValueError(f'{key}: one of {", ".join(known)}, got {value!r}')
+        if not beta > 0:
+            raise ValueError(f'beta: must be positive, got {beta!r}')
+        if not neck >= 0:
+            raise ValueError(f'neck: a weight of at least 0, got {neck!r}')
+        if num_real is not None and (type(num_real) is not int or num_real < 1):
+            raise ValueError(f'num_real: a whole number of at least 1, or None, got {num_real!r}')
+        if num_real is not None and images == 'synthetic':
+            raise ValueError("num_real: there are no real images with images='synthetic'")
+        if isinstance(points, str) and points != 'auto':
+            points = [points]
+        term_weights(weights, 1)  # refuses unknown methods
+        self.criterion, self.beta, self.weights, self.points = criterion, beta, weights, points
+        self.which, self.include_untouched, self.bn, self.neck = which, include_untouched, bn, neck
+        self.images, self.num_real = images, num_real
+
+    def loss(self, student: nn.Module, teacher: nn.Module, targets: Sequence[str], example: Tensor) -> FeatureLoss:
+        """What replaces the ``loss`` of the pruned model.
+
+        Args:
+            student: The pruned network (not wrapped).
+            teacher: The dense network; it is frozen.
+            targets: Module paths inside which was pruned.
+            example: One batch of images (N, C, H, W).
+        """
+        parts = [Part.of(model, targets, neck=self.neck > 0) for model in (student, teacher)]
+        points = find_points(*parts, example, self.points, self.which, self.include_untouched)
+        return FeatureLoss(parts[0], parts[1].freeze(), points, term_weights(self.weights, len(points)),
+                           self._criterion(), self.bn, self.neck)
+
+    def _criterion(self) -> object:
+        return {'l1': F.l1_loss, 'mse': F.mse_loss, 'huber': partial(F.huber_loss, delta=self.beta),
+                'smooth_l1': partial(F.smooth_l1_loss, beta=self.beta)}[self.criterion]
