@@ -17,6 +17,15 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
+def pixel_statistics(model: nn.Module) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of every channel, by which the model's preprocessor normalises pixels of 0 … 255."""
+    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
+    pair = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+    if not all(isinstance(item, Tensor) for item in pair):
+        return None
+    return tuple([round(float(value), 6) for value in item.flatten()] for item in pair)
+
+
 def tensor_forward(model: nn.Module) -> Callable[[object], object]:
     """The call that runs as much of a model as maps tensors to tensors.
 

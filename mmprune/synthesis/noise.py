@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from copy import copy
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mmprune.distortion.cache import content_key
+from mmprune.hosts import Scope
 from mmprune.registry import SYNTHESIZERS
+from mmprune.synthesis.base import Synthesizer
+from mmprune.synthesis.store import ImageStore
 
 
-class Noise(ABC):
+class Noise(Synthesizer):
     """Batches of random images: an iterable that gives the same images every time, on every rank.
 
-    It can stand wherever images are wanted (``images=`` of :func:`mmprune.prune`).
+    It can stand wherever images are wanted (``images=`` of :func:`mmprune.prune`), and writes them to disk where a
+    set of files is wanted (:meth:`prepare`).
 
     Example:
         >>> images = GaussianNoise(num_images=50, shape=(3, 32, 32), batch_size=20)
@@ -27,7 +33,8 @@ class Noise(ABC):
     is_replicated = True
 
     def __init__(
-        self, num_images: int = 100, shape: Sequence[int] | None = None, batch_size: int = 20, seed: int = 0
+        self, num_images: int = 100, shape: Sequence[int] | None = None, batch_size: int = 20, seed: int = 0,
+        root: str | Path | None = None,
     ) -> None:
         """See the class.
 
@@ -36,13 +43,11 @@ class Noise(ABC):
             shape: (C, H, W). None: that of the network's example input, see :meth:`like`.
             batch_size: Images per batch.
             seed: Seeds the images, and nothing else.
+            root: Folder of the sets that :meth:`prepare` writes; None: ``synthetic`` in the work dir.
         """
-        for key, value in (('num_images', num_images), ('batch_size', batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{type(self).__name__}.{key}: a whole number of at least 1, got {value!r}')
+        super().__init__(num_images, batch_size, seed, root)
         if shape is not None and not (len(shape) == 3 and all(n > 0 for n in shape)):
             raise ValueError(f'{type(self).__name__}.shape: (channels, height, width), got {shape!r}')
-        self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         self.shape = None if shape is None else tuple(shape)
         self.device, self.dtype = torch.device('cpu'), torch.float32
 
@@ -63,6 +68,20 @@ class Noise(ABC):
         for start in range(0, self.num_images, self.batch_size):
             count = min(self.batch_size, self.num_images - start)
             yield self._batch(count, generator).to(self.device, self.dtype)
+
+    def prepare(self, scope: Scope, work_dir: str | Path) -> ImageStore:
+        """Write the images to disk; see :class:`Synthesizer`."""
+        source = self.like(self._example(scope))
+        source.device, source.dtype = torch.device('cpu'), torch.float32
+        options = {key: value for key, value in vars(self).items() if key not in ('device', 'dtype', 'root', 'shape')}
+        content = content_key(type(self).__name__, source.shape, sorted(options.items()))
+        about = {'what': f'{type(self).__name__}: random images, made without any data', **options,
+                 'shape': source.shape}
+        store, mine = self._open(scope, work_dir, content, about)
+        for index, images in enumerate(source if mine else ()):
+            if index in mine:
+                store.write(index, images)
+        return self._finish(store, scope)
 
     @abstractmethod
     def _batch(self, count: int, generator: torch.Generator) -> Tensor:
