@@ -17,10 +17,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmprune.files import write_atomically
-from mmprune.masking import attach_mask
+from mmprune.masking import attach_mask, freeze_outside
 from mmprune.safe_load import CheckpointError, download, is_trusted, read_checkpoint
 from mmprune.structure import Structure, StructureError
-from mmprune.surgery import MASK
+from mmprune.surgery import FROZEN, MASK
 
 KEY = 'mmprune'
 HOW_TO_LOAD = ("build the model with model=dict(type='mmprune.Pruned', host=<the model's type>, …), as in the config "
@@ -121,11 +121,13 @@ def _some(keys: Sequence[str]) -> str:
 def _attach_masks(model: nn.Module, state: dict, prefix: str) -> None:
     modules = None
     for key in state:
-        if key.startswith(prefix) and key.endswith(f'.{MASK}'):
+        name = key.rpartition('.')[2]
+        if key.startswith(prefix) and name in (MASK, FROZEN):
             modules = modules or dict(model.named_modules())
-            module = modules.get(key[len(prefix):-len(MASK) - 1])
-            if isinstance(getattr(module, 'weight', None), Tensor) and not hasattr(module, MASK):
-                attach_mask(module, torch.ones_like(module.weight, dtype=torch.bool))
+            module = modules.get(key[len(prefix):-len(name) - 1])
+            if isinstance(getattr(module, 'weight', None), Tensor) and not hasattr(module, name):
+                attach = attach_mask if name == MASK else freeze_outside
+                attach(module, torch.ones_like(module.weight, dtype=torch.bool))
 
 
 class _GuardedMetadata(OrderedDict):

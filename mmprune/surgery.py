@@ -14,6 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 MASK = 'weight_mask'
+FROZEN = 'weight_trained_mask'
+#: Buffers with the shape of a layer's weight, which are cut with it.
+MASKS = (MASK, FROZEN)
 
 
 @dataclass
@@ -74,7 +77,7 @@ def keep_outputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
         return
     transposed = getattr(module, 'transposed', False)
     depthwise = isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels == module.out_channels
-    for name in ('weight', MASK):
+    for name in ('weight', *MASKS):
         _select(module, name, 1 if transposed and not depthwise else 0, keep, undo)
     _select(module, 'bias', 0, keep, undo)
     if isinstance(module, nn.Linear):
@@ -92,7 +95,7 @@ def keep_inputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
     """
     count = len(keep)
     if isinstance(module, nn.Linear):
-        for name in ('weight', MASK):
+        for name in ('weight', *MASKS):
             _select(module, name, 1, keep, undo)
         _set(module, undo, in_features=count)
         return
@@ -102,7 +105,7 @@ def keep_inputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
         index = keep[keep < size]
         if not torch.equal(torch.cat([index + g * size for g in range(module.groups)]), keep):
             raise ValueError(f'a conv with groups={module.groups} must lose the same positions in every group')
-    for name in ('weight', MASK):
+    for name in ('weight', *MASKS):
         _select(module, name, axis, index, undo)
     _set(module, undo, in_channels=count)
 

@@ -150,19 +150,31 @@ class WeightPruner(Pruner):
 
     def _modules(self, scope: Scope) -> dict[str, nn.Module]:
         """Convs and linear layers inside the targets that run, in order of registration."""
-        ran: set[nn.Module] = set()
-        hooks = [m.register_forward_hook(lambda module, *_: ran.add(module)) for m in scope.model.modules()]
-        with tracing_mode(scope.model), torch.no_grad():
-            scope.forward(scope.example)
-        for hook in hooks:
-            hook.remove()
-        found = {name: m for name, m in scope.model.named_modules()
-                 if isinstance(m, (_ConvNd, nn.Linear)) and is_inside(name, scope.targets) and m in ran}
+        ran = {id(module) for module in layers_that_run(scope).values()}
+        found = {name: m for name, m in scope.model.named_modules() if id(m) in ran and is_inside(name, scope.targets)}
         check_patterns(self.keep, list(found), scope.targets)
         found = {name: m for name, m in found.items() if not matches(name, self.keep, scope.targets)}
         if not found:
             raise ConfigError('target: no conv or linear layer in it runs and may be pruned')
         return found
+
+
+def layers_that_run(scope: Scope) -> dict[str, nn.Module]:
+    """Convs and linear layers of the whole model that run on the example, in the order in which they first do."""
+    names = {module: name for name, module in scope.model.named_modules()}
+    ran: dict[str, nn.Module] = {}
+
+    def record(module: nn.Module, args: object, output: object) -> None:
+        ran.setdefault(names[module], module)
+
+    hooks = [module.register_forward_hook(record) for module in names if isinstance(module, (_ConvNd, nn.Linear))]
+    try:
+        with tracing_mode(scope.model), torch.no_grad():
+            scope.forward(scope.example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ran
 
 
 def _read_pattern(pattern: str) -> tuple[int, int]:
