@@ -2,6 +2,7 @@
 
 from mmprune.criteria.base import Criterion
 from mmprune.criteria.bn_scale import BNScale
+from mmprune.criteria.dead_channels import DeadChannels
 from mmprune.criteria.geometric_median import GeometricMedian
 from mmprune.criteria.l1_norm import L1Norm
 from mmprune.criteria.l2_norm import L2Norm
@@ -14,6 +15,7 @@ from mmprune.criteria.weight_criterion import WeightCriterion
 __all__ = [
     'BNScale',
     'Criterion',
+    'DeadChannels',
     'GeometricMedian',
     'L1Norm',
     'L2Norm',

@@ -2,6 +2,7 @@
 
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.pruners.channel import ChannelPruner
+from mmprune.pruners.expander import ExpanderPruner
 from mmprune.pruners.weight import WeightPruner
 
-__all__ = ['ChannelPruner', 'Plan', 'Pruner', 'WeightPruner']
+__all__ = ['ChannelPruner', 'ExpanderPruner', 'Plan', 'Pruner', 'WeightPruner']
