@@ -17,12 +17,12 @@ class RandomSubset(BaseDataset):
         100
     """
 
-    def __init__(self, dataset: dict, num_images: int, seed: int = 0) -> None:
+    def __init__(self, dataset: dict, num_images: int | None = None, seed: int = 0) -> None:
         """See the class.
 
         Args:
             dataset: Config of the data set to draw from.
-            num_images: How many items; all, if it has fewer.
+            num_images: How many items; None, or more than there are: all.
             seed: Decides which ones.
         """
         self.dataset = DATASETS.build(dataset)

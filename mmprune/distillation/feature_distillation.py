@@ -27,9 +27,10 @@ class FeatureDistillation:
     model runs (its backbone); head and neck get no gradient and stay bit for bit what they were.
     """
 
-    def __init__(self, criterion: str = 'l1', beta: float = 0.06, weights: int = 0, points: str | Sequence[str] = 'auto',
-                 which: str = 'all', include_untouched: bool = False, bn: str = 'host', neck: float = 0.0,
-                 images: str = 'synthetic', num_real: int | None = None) -> None:
+    def __init__(self, criterion: str = 'l1', beta: float = 0.06, weights: int = 0,
+                 points: str | Sequence[str] = 'auto', which: str = 'all', include_untouched: bool = False,
+                 bn: str = 'host', neck: float = 0.0, images: str = 'synthetic',
+                 num_real: int | None = None) -> None:
         """See the class; these are the keys of ``pruning.distillation``.
 
         Args:

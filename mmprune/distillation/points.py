@@ -17,7 +17,7 @@ from mmprune.tracing import real_maps, tracing_mode
 
 WHICH = ('all', 'every_second', 'output')
 #: Autograd operations behind a layer that still belong to its output: norms, additions, scales, activations.
-PASSED = (*ACTIVATIONS, 'add', 'sub', 'mul', 'div', 'prelu', 'clone', 'nativedropout')
+PASSED = (*ACTIVATIONS, 'add', 'sub', 'mul', 'div', 'prelu', 'clone', 'nativedropout', 'permute', 'transpose')
 NORMS = ('batchnorm', 'groupnorm', 'layernorm', 'instancenorm')
 #: Operations between the last layer and the network's output that compute nothing of their own.
 PEELED = (*POOLS, 'view', 'reshape', 'unsafeview', 'squeeze')
@@ -177,7 +177,7 @@ class _Record:
             chain.append(fn)
 
     def module_at(self, chain: Sequence[object]) -> str | None:
-        """The outermost module that returns the last possible tensor of a chain; containers only where nothing else does.
+        """The outermost module that returns the last possible tensor of a chain; containers only if nothing else does.
 
         Shared modules (a block's only ReLU, called twice) and operations that no module returns (an addition inside a
         block) are no points; the tensor before is taken then.

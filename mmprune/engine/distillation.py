@@ -27,7 +27,7 @@ def prepare_distillation(cfg: Config, distillation: FeatureDistillation, synthes
     if not _is_prepared(loader.dataset):
         real = dict(loader.dataset)
         metainfo = _metainfo(real, cfg.get('default_scope'))
-        if distillation.num_real is not None:
+        if distillation.num_real is not None or distillation.images == 'mixed':
             seed = (cfg.get('randomness') or {}).get('seed') or 0
             real = dict(type=SUBSET, dataset=real, num_images=distillation.num_real, seed=seed)
         synthetic = None if synthesizer is None else dict(
@@ -55,8 +55,8 @@ def _is_prepared(dataset: dict) -> bool:
 
 def _metainfo(dataset: dict, scope: str | None) -> dict:
     """What a data set's config and class say about its classes, without building it."""
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
+    while inner := dataset.get('dataset') or (dataset.get('datasets') or [None])[0]:
+        dataset = inner
     cls = dataset.get('type')
     if isinstance(cls, str):
         cls = DATASETS.get(cls if '.' in cls or not scope else f'{scope}.{cls}')

@@ -7,6 +7,7 @@ from mmprune.models.lenet import LeNet300
 from mmprune.models.mlp_neck import MLPNeck
 from mmprune.models.pruned import build_pruned
 from mmprune.models.published import published_keys_of, rename_published
+from mmprune.models.vgg_bn import VGGBN
 from mmprune.models.wide_cifar_resnet import WideCIFARResNet
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'CIFARVGG',
     'LeNet300',
     'MLPNeck',
+    'VGGBN',
     'WideCIFARResNet',
     'build_pruned',
     'published_keys_of',

@@ -25,7 +25,7 @@ class CIFARVGG(BaseModule):
         depth: 16 or 19.
         widths: Output channels of the 13 or 16 convs. Defaults to 64, 64, 128, 128, 256, …, 512.
         bias: Whether the convs have a bias.
-        last_pool: The fifth pooling: 'max' or 'avg'.
+        last_pool: The fifth pooling: 'max', 'avg' or None for none.
         in_channels: Channels of the images.
         out_indices: Stages (0 to 4) whose outputs, behind their pooling, are returned.
         init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
@@ -55,7 +55,7 @@ class CIFARVGG(BaseModule):
         depth: int = 16,
         widths: Sequence[int] | None = None,
         bias: bool = True,
-        last_pool: str = 'max',
+        last_pool: str | None = 'max',
         in_channels: int = 3,
         out_indices: Sequence[int] = (4,),
         init_cfg: dict | list[dict] | None = KAIMING_CONVS,
@@ -63,8 +63,8 @@ class CIFARVGG(BaseModule):
         super().__init__(init_cfg)
         if depth not in self.arch_settings:
             raise ValueError(f'CIFARVGG: depth={depth} is not one of {sorted(self.arch_settings)}')
-        if last_pool not in ('max', 'avg'):
-            raise ValueError(f"CIFARVGG: last_pool={last_pool!r} is neither 'max' nor 'avg'")
+        if last_pool not in ('max', 'avg', None):
+            raise ValueError(f"CIFARVGG: last_pool={last_pool!r} is neither 'max' nor 'avg' nor None")
         stages = self.arch_settings[depth]
         if widths is None:
             widths = [width for width, convs in zip(self.stage_widths, stages) for _ in range(convs)]
@@ -83,7 +83,8 @@ class CIFARVGG(BaseModule):
                 layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
                 in_channels = channels
             last = stage == len(stages) - 1
-            layers.append(nn.AvgPool2d(2) if last and last_pool == 'avg' else nn.MaxPool2d(2))
+            if not last or last_pool:
+                layers.append(nn.AvgPool2d(2) if last and last_pool == 'avg' else nn.MaxPool2d(2))
             self.stage_ends.append(len(layers) - 1)
         self.features = nn.Sequential(*layers)
 

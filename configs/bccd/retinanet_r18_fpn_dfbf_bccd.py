@@ -1,0 +1,14 @@
+# Half of the inner channels of the small RetinaNet's backbone gone, fine-tuned on 160 images from the dense one
+_base_ = ['retinanet_r18_fpn_bccd.py', '../_base_/dfbf_detection.py']
+model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
+load_from = 'work_dirs/retinanet_r18_fpn_bccd/epoch_30.pth'
+
+pruning = dict(
+    pruner=dict(criterion='L2Norm', allocator=dict(_delete_=True, type='Uniform', ratio=0.5),
+                keep=['conv1', '*.conv2', '*.downsample*']),
+    images=dict(num_images=160, shape=(3, 240, 320),
+                phases=[dict(iterations=200, downscale=2, jitter=15), dict(iterations=100, jitter=30)]),
+    input_shape=(3, 240, 320))
+train_cfg = dict(max_epochs=20, val_interval=20)
+optim_wrapper = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4))
+param_scheduler = dict(_delete_=True, type='MultiStepLR', milestones=[15], gamma=0.1)
