@@ -25,6 +25,8 @@ class GraphModel(ABC):
 
     #: What a degree of the published model counts, where the user does not say: one of :data:`SIDES`.
     side = 'left'
+    #: Whether the model pairs more stubs than there are pairs when a degree says so.
+    multi = False
 
     @abstractmethod
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:
@@ -33,7 +35,7 @@ class GraphModel(ABC):
         Args:
             inputs: Left vertices.
             outputs: Right vertices.
-            edges: How many edges, in [0, inputs · outputs].
+            edges: How many edges, in [0, inputs · outputs]; more only if the model is :attr:`multi`.
             rng: Where randomness comes from.
 
         Returns:
@@ -41,7 +43,7 @@ class GraphModel(ABC):
         """
 
 
-def edge_count(inputs: int, outputs: int, degree: float, side: str) -> int:
+def edge_count(inputs: int, outputs: int, degree: float, side: str, multi: bool = False) -> int:
     """Edges of a graph in which the vertices of a side have so many on average, at most those of the complete graph.
 
     Args:
@@ -49,8 +51,10 @@ def edge_count(inputs: int, outputs: int, degree: float, side: str) -> int:
         outputs: Right vertices.
         degree: Edges per vertex; need not be whole.
         side: One of :data:`SIDES`.
+        multi: Do not stop at the complete graph.
     """
-    return min(math.floor(degree * SIDES[side](inputs, outputs) + 0.5), inputs * outputs)
+    count = math.floor(degree * SIDES[side](inputs, outputs) + 0.5)
+    return count if multi else min(count, inputs * outputs)
 
 
 def spread(edges: int, vertices: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mmprune.expanders.base import edge_count
 from mmprune.expanders.sparse_layer import SparseLayer
 
 
-def edges_by_degree(layers: Sequence[SparseLayer], degree: float, side: str) -> dict[str, int]:
+def edges_by_degree(layers: Iterable[SparseLayer], degree: float, side: str, multi: bool = False) -> dict[str, int]:
     """Edges per group of every layer by name; the vertices of ``side`` have ``degree`` edges."""
-    return {layer.name: edge_count(layer.inputs, layer.outputs, degree, side) for layer in layers}
+    return {layer.name: edge_count(layer.inputs, layer.outputs, degree, side, multi) for layer in layers}
 
 
-def edges_by_density(layers: Sequence[SparseLayer], density: float) -> dict[str, int]:
+def edges_by_density(layers: Iterable[SparseLayer], density: float) -> dict[str, int]:
     """The same share of all pairs in every layer, at least one edge."""
     return {layer.name: max(1, round(density * layer.pairs)) for layer in layers}
 

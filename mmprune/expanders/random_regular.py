@@ -27,7 +27,7 @@ class RandomRegular(GraphModel):
         """
         if not isinstance(collapse, bool):
             raise ValueError(f'RandomRegular: collapse must be True or False, got {collapse!r}')
-        self.collapse = collapse
+        self.collapse = self.multi = collapse
 
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:
         """See :meth:`GraphModel.draw`."""

@@ -133,11 +133,11 @@ class ExpanderPruner(Pruner):
         if self.compat:
             plan.warnings.append(f'pruner.compat={FROZEN_OUTSIDE!r}: weights outside the graphs are not zero but '
                                  'frozen; they take part in every forward, and non-zero parameters count them')
-        plan.note = self._note(layers, edges, dead, plan)
+        plan.note = self._note(layers, dead, plan)
         return plan
 
-    def _note(self, layers: Mapping[str, SparseLayer], edges: Mapping[str, int], dead: int, plan: WeightPlan) -> str:
-        count = sum(edges[layer.name] * layer.groups for layer in layers.values())
+    def _note(self, layers: Mapping[str, SparseLayer], dead: int, plan: WeightPlan) -> str:
+        count = sum(int(plan.masks[layer.name].sum()) // layer.taps for layer in layers.values())
         pairs = sum(layer.pairs * layer.groups for layer in layers.values())
         amount = (f'degree {self.degree:g} ({self.side})' if self.degree else
                   f'density {self.density:g}' if self.density else f'{self.params:g} parameters')
@@ -158,7 +158,7 @@ class ExpanderPruner(Pruner):
         def draw() -> np.ndarray:
             return self.graph.draw(layer.inputs, layer.outputs, edges, rng)
 
-        if self.selection is None or edges == layer.pairs:
+        if self.selection is None:
             return [draw() for _ in range(layer.groups)]
         subsets = stream(self._seed(), f'{name} subsets')
         return [self.selection.best(draw, subsets) for _ in range(layer.groups)]
@@ -168,9 +168,9 @@ class ExpanderPruner(Pruner):
         fixed = {}
         for layer in layers.values():
             if pattern := matches(layer.name, list(self.overrides), scope.targets):
-                fixed |= edges_by_degree([layer], self.overrides[pattern], self.side)
+                fixed |= edges_by_degree([layer], self.overrides[pattern], self.side, self.graph.multi)
         if self.degree is not None:
-            return edges_by_degree(layers.values(), self.degree, self.side) | fixed
+            return edges_by_degree(layers.values(), self.degree, self.side, self.graph.multi) | fixed
         if self.density is not None:
             return edges_by_density(layers.values(), self.density) | fixed
         whole = sum(p.numel() for p in scope.model.parameters())
