@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from mmprune.sites import Activation, Branch, Depthwise, Norm, Pool, Site, Step
+from mmprune.sites import Activation, Branch, Depthwise, Norm, Pool, Site, Step, Unknown
 from mmprune.streams import residual_share
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class Untraceable(Exception):
 
 
 def find_site(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module, str]) -> Site:
-    """The group as arithmetic; ``site.problem`` says why where that is impossible."""
-    producers = tuple((m.name, m.module, m.channels) for m in group.producers)
-    site = {'name': group.name, 'width': group.width, 'producers': producers}
+    """The group as arithmetic; ``site.problem`` says why where it is no plain chain."""
+    site = {'name': group.name, 'width': group.width, 'norms': _norms(group),
+            'producers': tuple((m.name, m.module, m.channels) for m in group.producers)}
     try:
         if len(group.producers) > 1:
             others = len(group.producers) - 2
@@ -70,9 +70,29 @@ def find_site(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module
             raise Untraceable(f'{producer.name} is a grouped or transposed conv')
         branches = _follow(group, graph, names)
     except (Untraceable, ValueError) as reason:
-        return Site(**site, problem=str(reason))
+        return Site(**site, branches=_readers_alone(group, graph, names), problem=str(reason))
     return Site(**site, producer_name=producer.name, producer=producer.module, producer_index=index[:, 0],
                 branches=tuple(branches))
+
+
+def _norms(group: ChannelGroup) -> tuple[Norm, ...]:
+    """The group's batch norms, unless its units are bundles of channels there."""
+    try:
+        steps = [_inner_step(member) for member in group.norms]
+    except (Untraceable, ValueError):
+        return ()
+    return tuple(step for step in steps if isinstance(step, Norm))
+
+
+def _readers_alone(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module, str]) -> tuple[Branch, ...]:
+    """The readers of a group whose way to them is unknown; none if one of them is no ordinary layer."""
+    try:
+        branches = tuple(_branch(member, graph.module2node[member.module], (Unknown(member.name),), names)
+                         for member in group.readers)
+    except (Untraceable, ValueError):
+        return ()
+    bundled = any(branch.index.shape[1] > 1 for branch in branches if isinstance(branch.module, _ConvNd))
+    return () if bundled else branches
 
 
 def _follow(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module, str]) -> list[Branch]:

@@ -56,7 +56,14 @@ class Pool:
     kind: str
 
 
-Step = Norm | Activation | Depthwise | Pool
+@dataclass(frozen=True)
+class Unknown:
+    """What happens before ``reader`` sees the channels is no plain chain; only measuring at its input tells."""
+
+    reader: str
+
+
+Step = Norm | Activation | Depthwise | Pool | Unknown
 
 
 @dataclass(frozen=True)
@@ -107,8 +114,10 @@ class Site:
         width: Number of units ``n``.
         producer: The layer that makes the channels, ``None`` when several layers' outputs are added.
         producer_index: Shape ``(n,)``; output channel of the producer for each unit.
-        branches: Every reader of the channels.
-        problem: Empty, or why the group cannot be repaired in closed form (it is then only sliced).
+        branches: Every reader of the channels; empty if some reader is no ordinary conv or linear layer.
+        problem: Empty, or why the group is no plain chain from one producer to its readers; the branches' chains are
+            then unknown, and only restorers that measure can repair it.
+        norms: Every batch norm that loses channels with the group.
     """
 
     name: str
@@ -118,6 +127,7 @@ class Site:
     producer_index: Tensor | None = None
     branches: tuple[Branch, ...] = ()
     problem: str = ''
+    norms: tuple[Norm, ...] = ()
     producers: tuple[tuple[str, nn.Module, Tensor], ...] = field(default=())
 
     def producer_weight(self, with_bias: bool = False) -> Tensor:

@@ -60,8 +60,9 @@ class Allocator(ABC):
 
         Args:
             ratio: Share of the units to remove, in [0, 1).
-            target: Instead of ``ratio``: ``dict(flops=0.5)`` or ``dict(params=0.5)``, the share that may remain; the
-                pruner then searches the ratio that meets it.
+            target: Instead of ``ratio``: ``dict(flops=0.5)``, ``dict(params=0.5)`` or ``dict(latency=0.6)``, the share
+                that may remain; the pruner then searches the ratio that meets it. Latency is measured; beside it may
+                stand how: ``shape`` (N, C, H, W), ``threads`` and ``runs``.
         """
         if (ratio is None) == (target is None):
             raise ValueError(
@@ -71,7 +72,7 @@ class Allocator(ABC):
         if ratio is not None:
             check_ratio(ratio)
         if target is not None:
-            check_target(target)
+            split_target(target)
         self.ratio, self.target = ratio, target
 
     @abstractmethod
@@ -90,11 +91,22 @@ def check_ratio(ratio: float, key: str = 'ratio') -> None:
         raise ValueError(f'allocator.{key}: the share of units to remove must be in [0, 1), got {ratio!r}')
 
 
-def check_target(target: dict) -> None:
-    """Refuse a target that is not one named share in (0, 1]."""
-    share = next(iter(target.values())) if isinstance(target, dict) and len(target) == 1 else None
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+#: What may stand beside a target's share: how it is measured.
+MEASUREMENT = {'latency': ('shape', 'threads', 'runs')}
+
+
+def split_target(target: dict) -> tuple[str, float, dict]:
+    """What a target limits, the share that may remain, and how to measure it.
+
+    Raises:
+        ValueError: It is not one named share in (0, 1], or has options that its quantity does not know.
+    """
+    given = dict(target) if isinstance(target, dict) else {}
+    kind = next((kind for kind in MEASUREMENT if kind in given), next(iter(given), ''))
+    share, known = given.pop(kind, None), MEASUREMENT.get(kind, ())
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1 or set(given) - set(known):
         raise ValueError(
             'allocator.target: give one quantity and the share of it that may remain, in (0, 1], '
-            f'e.g. dict(flops=0.5), got {target!r}'
+            f'e.g. dict(flops=0.5) or dict(latency=0.6, threads=1), got {target!r}'
         )
+    return kind, share, given

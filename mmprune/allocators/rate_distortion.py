@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmprune.allocators.base import Allocator, Layer, check_ratio
+from mmprune.allocators.base import MEASUREMENT, Allocator, Layer, check_ratio
 from mmprune.allocators.global_allocator import unit_costs
 from mmprune.allocators.scores import sorted_scores
 from mmprune.allocators.solvers import METHODS, solve
@@ -55,7 +55,7 @@ class RateDistortion(Allocator):
                 ``dict(num_images=1024, worst_case=False)``), or 'scores'.
         """
         super().__init__(ratio, target)
-        constraint = constraint or (next(iter(target)) if target else 'units')
+        constraint = constraint or _constraint_of(target)
         if constraint not in CONSTRAINTS:
             raise ValueError(f'allocator.constraint must be one of {", ".join(CONSTRAINTS)}, got {constraint!r}')
         if solver not in METHODS:
@@ -113,6 +113,12 @@ class RateDistortion(Allocator):
             return np.arange(alive, -1, -1)
         removed = alive * np.arange(intervals + 1, dtype=np.int64) // intervals
         return alive - removed
+
+
+def _constraint_of(target: dict | None) -> str:
+    """What a budget counts when nobody says: the target's quantity, and for time its nearest price."""
+    kind = next(iter(target)) if target else 'units'
+    return 'flops' if kind in MEASUREMENT else kind
 
 
 def _measurer(curves: str | dict | CurveMeasurer) -> CurveMeasurer:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import nn
+
+from mmprune.equivalence import slice_groups
+from mmprune.graph import ChannelGroup
+from mmprune.hosts import Scope
+from mmprune.registry import ConfigError
+from mmprune.tracing import tracing_mode
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,101 @@ def measure_latency(candidates: Mapping[str, Callable[[], object]], runs: int = 
 def ratio(latencies: Mapping[str, Latency], slow: str, fast: str) -> float:
     """How many times faster ``fast`` is, by medians."""
     return latencies[slow].p50_ms / latencies[fast].p50_ms
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Torch with so many threads (None: as it is)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass
+class LatencyModel:
+    """What share of the targets' time any choice of widths leaves, measured on the user's device.
+
+    The dense network and the sliced one run in turn; only the time spent inside the targets counts, whatever else the
+    forward pass holds.
+
+    Attributes:
+        scope: The network as it is; it is sliced for every measurement and put back.
+        groups: Its groups.
+        shape: Shape (N, C, H, W) of the input; None: the scope's example.
+        threads: Threads that torch may use; None: as it is.
+        runs: Counted runs of each network per measurement.
+    """
+
+    scope: Scope
+    groups: Sequence[ChannelGroup]
+    shape: Sequence[int] | None = None
+    threads: int | None = None
+    runs: int = 9
+    total: dict[str, float] = field(default_factory=lambda: {'latency': 1.0}, init=False)
+    _known: dict[tuple[int, ...], float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for key, value in (('threads', self.threads or 1), ('runs', self.runs)):
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f'pruner.allocator.target.{key}: a whole number of at least 1, got {value!r}')
+        dense = copy.deepcopy(self.scope.model)
+        example = self.scope.probe_input()
+        if self.shape is not None:
+            if not isinstance(example, torch.Tensor) or len(self.shape) != example.dim():
+                raise ConfigError('pruner.allocator.target.shape: this network runs on '
+                                  f'{tuple(getattr(example, "shape", ()))}, got {tuple(self.shape)}')
+            example = torch.randn(*self.shape, generator=torch.Generator().manual_seed(0)).to(example)
+        self._dense, self._example = Scope(dense, example, self.scope.targets), example
+
+    def remaining(self, counts: Mapping[str, int]) -> dict[str, float]:
+        """``{'latency': share}`` of the dense network's median time when the named groups have so many units."""
+        key = tuple(min(group.width, counts.get(group.name, group.width)) for group in self.groups)
+        if key not in self._known:
+            keeps = {group.name: torch.arange(count) for group, count in zip(self.groups, key) if count < group.width}
+            self._known[key] = self._measure(keeps) if keeps else 1.0
+        return {'latency': self._known[key]}
+
+    def _measure(self, keeps: Mapping[str, torch.Tensor]) -> float:
+        model, times = self.scope.model, {}
+        undo = slice_groups(model, self.groups, keeps)
+        try:
+            with threads(self.threads), tracing_mode(model), tracing_mode(self._dense.model), torch.no_grad():
+                for turn in range(2 + self.runs):
+                    for scope in (self._dense, self.scope):
+                        spent = _time_inside(scope, self._example)
+                        if turn >= 2:
+                            times.setdefault(scope.model, []).append(spent)
+        finally:
+            undo.take_back()
+        return float(np.median(times[model]) / np.median(times[self._dense.model]))
+
+
+def _time_inside(scope: Scope, example: object) -> float:
+    """Seconds that one forward pass spends inside the targets."""
+    inside = [scope.model.get_submodule(target) for target in scope.targets]
+    started, spent = [0.0], [0.0]
+
+    def start(module: nn.Module, args: object) -> None:
+        _synchronize()
+        started[0] = time.perf_counter()
+
+    def stop(module: nn.Module, args: object, output: object) -> None:
+        _synchronize()
+        spent[0] += time.perf_counter() - started[0]
+
+    hooks = [hook for module in inside
+             for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))]
+    try:
+        begin = time.perf_counter()
+        scope.forward(example)
+        whole = time.perf_counter() - begin
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return spent[0] or whole  # a model whose methods are called one by one has no forward of its own
 
 
 def _synchronize() -> None:

@@ -61,7 +61,8 @@ def reader_taps(branch: Branch, rho: float = READER_RHO) -> Tensor:
 def chain_key(branch: Branch) -> tuple:
     """Equal for branches whose chains are the same steps."""
     return tuple(
-        (type(step).__name__, getattr(step, 'name', getattr(step, 'kind', '')), id(getattr(step, 'module', None)))
+        (type(step).__name__, *(getattr(step, key, '') for key in ('name', 'kind', 'reader')),
+         id(getattr(step, 'module', None)))
         for step in branch.chain
     )
 
@@ -76,8 +77,10 @@ def branch_moments(site: Site, branch: Branch, rho: float | str = 'fit', order: 
         order: Terms of the Hermite series.
 
     Raises:
-        UnknownMomentsError: There is no batch norm before the first activation, or no single producer.
+        UnknownMomentsError: There is no batch norm before the first activation, or no plain chain.
     """
+    if site.problem:
+        raise UnknownMomentsError(site.problem)
     state = _producer_moments(site, branch, rho)
     pixel_rho = DEFAULT_RHO
     for step in branch.chain:

@@ -9,16 +9,14 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from mmprune.allocators.base import Allocator, Layer
+from mmprune.allocators.base import Allocator, Layer, split_target
 from mmprune.allocators.budget import search_ratio
 from mmprune.checkpoint import structure_of
 from mmprune.criteria.base import Criterion
 from mmprune.distortion.cuts import ChannelCut
-from mmprune.equivalence import (
-    Keeps,
-    refuse_wrong_groups,
-)
+from mmprune.equivalence import Keeps, refuse_wrong_groups
 from mmprune.evaluation.complexity import CostModel
+from mmprune.evaluation.latency import LatencyModel
 from mmprune.evaluation.report import LayerRow
 from mmprune.graph import ChannelGroup, check_patterns, describe, find_groups, matches
 from mmprune.hosts import Scope
@@ -159,7 +157,8 @@ class ChannelPruner(Pruner):
                 dense_widths: Mapping[str, int], images: Images) -> dict[str, int]:
         """Kept units per group, from a ratio or from a search for a budget."""
         target = self.allocator.target
-        costs = CostModel(scope, groups, None if target and 'flops' in target else self._free_flops(scope))
+        kind, share, options = split_target(target) if target else ('', 1.0, {})
+        costs = CostModel(scope, groups, None if kind == 'flops' else self._free_flops(scope))
         per_unit = costs.per_unit()
         layers = [Layer(name=g.name, width=max(g.width, dense_widths.get(g.name, g.width)),
                         shape=tuple(g.producers[0].module.weight.shape),
@@ -177,17 +176,27 @@ class ChannelPruner(Pruner):
 
         if target is None:
             return counts_at(self.allocator.ratio * fraction, strict=True)
-        (kind, share), = target.items()
-        if kind not in costs.total:
-            raise ConfigError(f'pruner.allocator.target: knows params and flops, got {kind!r}')
         dense = {g.name: layer.width for g, layer in zip(groups, layers)}
-        total = costs.remaining(dense)[kind]
         share = 1 - (1 - share) * fraction
+        costs, tol = self._budget(kind, options, costs, scope, groups, dense)
         try:
-            ratio = search_ratio(lambda r: costs.remaining(counts_at(r, strict=False))[kind] / total, share)
+            total = costs.remaining(dense)[kind]
+            ratio = search_ratio(lambda r: costs.remaining(counts_at(r, strict=False))[kind] / total, share, tol)
         except ValueError as error:
             raise ConfigError(f'pruner.allocator.target[{kind!r}]: {error}') from error
         return counts_at(ratio, strict=False)
+
+    def _budget(self, kind: str, options: Mapping, costs: CostModel, scope: Scope, groups: Sequence[ChannelGroup],
+                dense: Mapping[str, int]) -> tuple[CostModel | LatencyModel, float]:
+        """What prices a choice of widths by the target's quantity, and how exactly a ratio is worth searching."""
+        if kind in costs.total:
+            return costs, 1e-4
+        if kind != 'latency':
+            raise ConfigError(f'pruner.allocator.target: knows params, flops and latency, got {kind!r}')
+        if any(dense[group.name] > group.width for group in groups):
+            raise ConfigError('pruner.allocator.target: latency is measured against the network as it is, and this one '
+                              'is cut in steps; give flops or params, or no pruning.schedule')
+        return LatencyModel(scope, groups, **options), 1e-2
 
     def _free_flops(self, scope: Scope) -> dict[str, int] | None:
         """FLOPs are measured only for allocators that ask: tracing them costs more than everything else here."""

@@ -15,6 +15,7 @@ from mmprune.graph import ChannelGroup
 from mmprune.hosts import Scope
 from mmprune.pruners.base import Images, Plan
 from mmprune.restorers.base import Restorer
+from mmprune.sites import Site
 from mmprune.surgery import complement, widths
 
 
@@ -45,11 +46,11 @@ class ChannelPlan(Plan):
         losing = [group for group in self.groups if group.name in self.keeps]
         if restorer is not None:
             images = restorer.images_for(self.scope.example, images)
-            restorer.prepare([g.site for g in losing if not g.site.problem], forward, images)
+            restorer.prepare([g.site for g in losing if not _obstacle(g.site, restorer)], forward, images)
         rows = {row.name: row for row in self.rows}
         for group in losing:
             if restorer is not None:
-                reason = group.site.problem or restorer.restore_site(group.site, self.keeps[group.name])
+                reason = _obstacle(group.site, restorer) or restorer.restore_site(group.site, self.keeps[group.name])
                 rows[group.name].repair = f'only sliced: {reason}' if reason else type(restorer).__name__
                 zero_columns(group, self.keeps[group.name])
         self._slice()
@@ -83,6 +84,11 @@ class ChannelPlan(Plan):
                 if len(channels):
                     width = widths(module)[1 if side == 'inputs' else 0]
                     structure.record(names[module], module, **{side: complement(channels, width)})
+
+
+def _obstacle(site: Site, restorer: Restorer) -> str:
+    """Why a restorer can do nothing for a site; empty if it can."""
+    return site.problem if restorer.needs_chain or not site.branches else ''
 
 
 def zero_columns(group: ChannelGroup, keep: Tensor) -> None:

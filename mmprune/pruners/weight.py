@@ -87,7 +87,8 @@ class WeightPruner(Pruner):
         self.pattern = None if pattern is None else _read_pattern(pattern)
         self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'pruner.allocator')
         if allocator is not None and self.allocator.target and set(self.allocator.target) - {'params', 'flops'}:
-            raise ConfigError(f'pruner.allocator.target: knows params and flops, got {self.allocator.target}')
+            raise ConfigError(f'pruner.allocator.target: knows params and flops (masks do not make a network '
+                              f'faster), got {self.allocator.target}')
         self.keep = [keep] if isinstance(keep, str) else list(keep)
 
     def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,

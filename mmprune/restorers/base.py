@@ -20,6 +20,8 @@ class Restorer(ABC):
 
     #: Whether the restorer wants images (real or synthetic); the caller then hands an iterable of batches.
     needs_images = False
+    #: Whether the restorer computes from the steps between producer and readers, and so needs to know them.
+    needs_chain = True
     #: How reports name what the restorer used, so that nobody takes a repair with data for a data-free one.
     uses = 'no data'
 
@@ -46,7 +48,7 @@ class Restorer(ABC):
         """Change the readers of ``site`` (in place, dense shapes) so that they manage without the removed units.
 
         Args:
-            site: The group; ``site.problem`` is empty.
+            site: The group; ``site.branches`` is not empty, nor, if the restorer needs the chain, is that unknown.
             keep: Sorted kept units, shape ``(m,)``, ``0 < m < n``.
 
         Returns:

@@ -30,7 +30,7 @@ from mmprune.moments import (
 )
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
-from mmprune.sites import Branch, Norm, Site
+from mmprune.sites import Branch, Site
 
 
 @RESTORERS.register_module()
@@ -42,6 +42,8 @@ class MomentRestoration(Restorer):
     scales the network was trained with (covariances are then averaged with those of the model). The readers' weights
     absorb the regression, the constant part goes into the statistics of the next batch norm (or the reader's bias),
     and the running variance of that batch norm is scaled by how much variance the repaired layer has lost.
+
+    Where the way to the readers is no plain chain (residual sums, gates), only measured moments help.
 
     Args:
         lam: Ridge of the regression as a share of the mean activation variance.
@@ -73,7 +75,7 @@ class MomentRestoration(Restorer):
                              f'got {moments!r}')
         self.lam, self.rho, self.order = lam, rho, order
         self.variance_correction, self.drift_correction = variance_correction, drift_correction
-        self.moments = moments
+        self.moments, self.needs_chain = moments, moments == 'closure'
         self.needs_images = moments == 'images'
         self.uses = {'closure': 'no data', 'noise': 'no data (noise)', 'images': 'images, no labels'}[moments]
         self.measured: dict[tuple[str, tuple], Moments] = {}
@@ -97,7 +99,7 @@ class MomentRestoration(Restorer):
                 raise ValueError("restorer.moments='images' needs images: give `images` (real or synthetic batches), "
                                  "or use moments='noise' or 'closure'")
             return
-        branches = {(site.name, chain_key(b)): b for site in sites if not site.problem for b in site.branches}
+        branches = {(site.name, chain_key(b)): b for site in sites for b in site.branches}
         if self.moments == 'closure':
             self._sizes = dict(zip((key[0] for key in branches),
                                    measure_sizes(list(branches.values()), forward, images)))
@@ -125,9 +127,8 @@ class MomentRestoration(Restorer):
         gone = removed_units(keep.cpu(), site.width)
         for branch in site.branches:
             self._repair(branch, keep.cpu(), moments[chain_key(branch)])
-            for step in branch.chain:
-                if isinstance(step, Norm):
-                    self._gone.setdefault(step.module, []).append(step.index.cpu()[gone])
+        for norm in site.norms:
+            self._gone.setdefault(norm.module, []).append(norm.index.cpu()[gone])
         return ''
 
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],

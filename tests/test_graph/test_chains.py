@@ -11,7 +11,7 @@ from torch import nn
 
 from mmprune.graph import find_groups
 from mmprune.hosts import Scope
-from mmprune.sites import Activation, Depthwise, Norm, Pool
+from mmprune.sites import Activation, Depthwise, Norm, Pool, Unknown
 from tests.networks import NETWORKS, randomise
 
 
@@ -49,7 +49,11 @@ def test_a_residual_stream_has_no_single_producer():
     found = sites(torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [2, 1, 1, 1]))
     assert found['conv1'].problem == ('its channels are made by conv1 and layer1.0.conv2 and 1 more together '
                                       '(sum or product)')
-    assert found['conv1'].producer is None and not found['conv1'].branches
+    assert found['conv1'].producer is None
+    assert {branch.name: branch.chain for branch in found['conv1'].branches} == {
+        name: (Unknown(name),) for name in ('layer1.0.conv1', 'layer1.1.conv1', 'layer2.0.conv1',
+                                            'layer2.0.downsample.0')}
+    assert {norm.name for norm in found['conv1'].norms} == {'bn1', 'layer1.0.bn2', 'layer1.1.bn2'}
     assert [name for name, _, _ in found['conv1'].producers] == ['conv1', 'layer1.0.conv2', 'layer1.1.conv2']
 
 
