@@ -1,4 +1,4 @@
-"""Look at a network before or after pruning: `analyze.py groups|complexity|latency|moments CONFIG [CHECKPOINT]`."""
+"""Look at a network: `analyze.py groups|complexity|latency|moments|expander CONFIG [CHECKPOINT]`."""
 
 import argparse
 import copy
@@ -19,17 +19,22 @@ from mmprune.equivalence import refuse_wrong_groups
 from mmprune.evaluation.complexity import measure, module_flops
 from mmprune.evaluation.latency import measure_latency, ratio
 from mmprune.evaluation.report import human, table
+from mmprune.expanders.analysis import analyse, analysis_dict, analysis_table
 from mmprune.files import write_atomically
 from mmprune.graph import find_groups
 from mmprune.hosts import Scope
+from mmprune.masking import masks, trained_masks
 from mmprune.moments import check_moments
-from mmprune.registry import MODELS
+from mmprune.pipeline import seed_everything
+from mmprune.pruners import ExpanderPruner
+from mmprune.registry import MODELS, PRUNERS, ConfigError, build_part
 from mmprune.tracing import tracing_mode
+from mmprune.visualization import plot_expanders
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('what', choices=['groups', 'complexity', 'latency', 'moments'])
+    parser.add_argument('what', choices=['groups', 'complexity', 'latency', 'moments', 'expander'])
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint, e.g. of the pruned network')
     parser.add_argument('--shape', nargs='+', type=int, help='input: H W, C H W or N C H W')
@@ -37,6 +42,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, help='latency: threads that torch may use')
     parser.add_argument('--images', choices=LOADERS, help='moments: also compare with activations on these images')
     parser.add_argument('--num-images', type=int, default=1000, help='moments: how many images')
+    parser.add_argument('--samples', type=int, default=1000, help='expander: vertex sets per estimate')
+    parser.add_argument('--plot', help='expander: also draw the graphs into this PNG')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', help='also write the result to this JSON file')
     add_common_arguments(parser, DictAction)
@@ -128,6 +135,28 @@ def moments(scope: Scope, cfg: Config, args: argparse.Namespace) -> dict:
     return {'moments': [asdict(c) for c in checks]}
 
 
+def expander(scope: Scope, cfg: Config, args: argparse.Namespace) -> dict:
+    """The graphs of a checkpoint's masks, or those that a run of the config would draw."""
+    if args.samples < 1:
+        raise ConfigError(f'--samples: at least 1, got {args.samples}')
+    found = masks(scope.model) or trained_masks(scope.model)
+    if args.checkpoint and not found:
+        raise ConfigError(f'{args.checkpoint}: holds no masks')
+    if not found:
+        seed_everything((cfg.get('randomness') or {}).get('seed') or 0)
+        pruner = build_part(PRUNERS, (cfg.get('pruning') or {}).get('pruner'), 'pruning.pruner')
+        if not isinstance(pruner, ExpanderPruner):
+            raise ConfigError("pruning.pruner: draws no graphs; it must be dict(type='ExpanderPruner', …)")
+        plan = pruner.plan(scope)
+        found = plan.masks
+        print(f'{plan.note}\n')
+    layers = analyse(scope, found, args.samples)
+    print(analysis_table(layers))
+    if args.plot:
+        plot_expanders(layers, osp.expanduser(args.plot))
+    return analysis_dict(layers)
+
+
 @clear_errors
 def main() -> None:
     args = parse_args()
@@ -146,6 +175,8 @@ def main() -> None:
         result = latency(dense, model, scope, args)
     elif args.what == 'moments':
         result = moments(scope, cfg, args)
+    elif args.what == 'expander':
+        result = expander(scope, cfg, args)
     else:
         result = {'groups': groups, 'complexity': complexity}[args.what](model, scope, settings)
     if args.out:

@@ -1,5 +1,6 @@
 """Plots that people look at."""
 
+from mmprune.visualization.expanders import plot_expanders
 from mmprune.visualization.widths import plot_report
 
-__all__ = ['plot_report']
+__all__ = ['plot_expanders', 'plot_report']

@@ -1,0 +1,5 @@
+# The dense ResNet-34 on CIFAR-10 that the expanders are compared with
+_base_ = ['../_base_/models/resnet_expanders_cifar.py', '../_base_/datasets/expanders_cifar10.py',
+          '../_base_/schedules/expanders_resnet_300e.py', '../_base_/default_runtime.py']
+model = dict(backbone=dict(depth=34))
+train_dataloader = dict(batch_size=1024)

@@ -1,0 +1,5 @@
+# The dense ResNet-50 on Tiny ImageNet that the expanders are compared with
+_base_ = ['../_base_/models/resnet_expanders_tiny.py', '../_base_/datasets/tiny_imagenet_224.py',
+          '../_base_/schedules/expanders_resnet_300e.py', '../_base_/default_runtime.py']
+model = dict(backbone=dict(depth=50), head=dict(in_channels=2048))
+train_dataloader = dict(batch_size=128)

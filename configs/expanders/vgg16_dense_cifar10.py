@@ -1,0 +1,4 @@
+# The dense VGG-16-BN on CIFAR-10 that the expanders are compared with
+_base_ = ['../_base_/models/vgg16_expanders_dense_cifar.py', '../_base_/datasets/expanders_cifar10.py',
+          '../_base_/schedules/expanders_vgg_300e.py', '../_base_/default_runtime.py']
+train_dataloader = dict(batch_size=128)
