@@ -74,9 +74,10 @@ class FeatureDistillation:
             targets: Module paths inside which was pruned.
             example: One batch of images (N, C, H, W).
         """
-        parts = [Part.of(model, targets, neck=self.neck > 0) for model in (student, teacher)]
-        points = find_points(*parts, example, self.points, self.which, self.include_untouched)
-        return FeatureLoss(parts[0], parts[1].freeze(), points, term_weights(self.weights, len(points)),
+        points = find_points(Part.of(student, targets), Part.of(teacher, targets), example, self.points, self.which,
+                             self.include_untouched)
+        running, copied = (Part.of(model, targets, neck=self.neck > 0) for model in (student, teacher))
+        return FeatureLoss(running, copied.freeze(), points, term_weights(self.weights, len(points)),
                            self._criterion(), self.bn, self.neck)
 
     def _criterion(self) -> object:

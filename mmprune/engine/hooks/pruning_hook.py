@@ -207,7 +207,10 @@ class PruningHook(Hook):
             self._blank, self._teacher_print = None, fingerprint(self._teacher)
         if self.synthesizer is not None:
             dense = scope if self._teacher is None else Scope.of(self._teacher, scope.example, self.target)
-            return self.synthesizer.prepare(dense, runner.work_dir)
+            try:
+                return self.synthesizer.prepare(dense, runner.work_dir)
+            except ValueError as error:
+                raise ConfigError(f'pruning.images: {error}') from error
         return None if self.images is None else LoaderImages(
             runner.cfg, scope.model, self.images, self.num_images, runner.seed)
 
