@@ -52,13 +52,12 @@ class ImageLoss:
         terms = {'bn': self.statistics(distances)}
         if labels is not None and self.main:
             terms['main'] = F.cross_entropy(flatten_tensors(output)[0].float(), labels)
-        images = seen.float() if seen.dtype == torch.half else seen
         if self.tv1 or self.tv2:
-            gaps = differences(images)
+            gaps = differences(seen)
             terms['tv1'] = sum(gap.abs().mean() for gap in gaps) if self.tv1 else None
             terms['tv2'] = sum(gap.norm() for gap in gaps) if self.tv2 else None
         if self.l2:
-            terms['l2'] = images.norm() if self.l2_norm == 'batch' else images.flatten(1).norm(dim=1).mean()
+            terms['l2'] = seen.norm() if self.l2_norm == 'batch' else seen.flatten(1).norm(dim=1).mean()
         terms = {key: value for key, value in terms.items() if value is not None}
         return {**terms, 'total': sum(getattr(self, key) * value for key, value in terms.items())}
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmprune.hosts import Scope
 from mmprune.registry import ConfigError
@@ -85,8 +85,7 @@ class InvertedNetwork:
         """Eval mode, parameters without gradient, statistics watched; all put back exactly on exit."""
         hooks = [layer.register_forward_pre_hook(self._watch) for layer in self.layers]
         try:
-            with _frozen(self.module), torch.backends.cudnn.flags(
-                    enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True), torch.enable_grad():
+            with _frozen(self.module), _deterministic(), torch.enable_grad():
                 yield
         finally:
             for hook in hooks:
@@ -113,7 +112,7 @@ class InvertedNetwork:
         ran, takes_images, images = {}, set(), scope.probe_input()
 
         def note(name: str, module: nn.Module, args: tuple) -> None:
-            if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            if _remembers(module):
                 ran.setdefault(name, module)
             if name and len(args) == 1 and args[0] is images:
                 takes_images.add((name,))
@@ -128,8 +127,25 @@ class InvertedNetwork:
                 hook.remove()
 
 
+def _remembers(module: nn.Module) -> bool:
+    """Whether a module normalises by running statistics of batches; frozen batch norms of any library do."""
+    pair = getattr(module, 'running_mean', None), getattr(module, 'running_var', None)
+    return all(isinstance(item, Tensor) for item in pair) and not isinstance(module, _InstanceNorm)
+
+
 def _is_inside(name: str, targets: tuple[str, ...]) -> bool:
     return any(not target or name == target or name.startswith(f'{target}.') for target in targets)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 @contextmanager

@@ -283,6 +283,13 @@ def test_networks_without_statistics_are_sent_to_the_noise(tmp_path, model):
         quick().prepare(scope_of(model), tmp_path)
 
 
+def test_frozen_batch_norms_of_other_libraries_count_and_instance_norms_do_not():
+    from torchvision.ops import FrozenBatchNorm2d
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True))
+    assert InvertedNetwork(scope_of(model)).layers == [model[1]]
+
+
 def test_a_loss_that_is_no_number_names_where(tmp_path):
     model = trained(Classifier())
     model.backbone[4].running_var[2] = math.nan
