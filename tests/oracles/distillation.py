@@ -1,4 +1,4 @@
-"""DFBF's fine-tuning loss as published, with nothing saved: name rules, hooks on batch norms, a teacher with gradients.
+"""DFBF's fine-tuning loss as published, nothing saved: name rules, hooks on batch norms, a teacher with gradients.
 
 The hooks keep references to the outputs of batch norms, and the addition and ReLU that follow work in place: what is
 compared is the block's output. This only holds for networks whose additions and ReLUs are in-place.

@@ -17,7 +17,7 @@ SYNTHETIC = """
 pruning.update(
     finetune=True, images=dict(type='GaussianNoise', num_images=48, batch_size=16),
     distillation=dict(type='FeatureDistillation', weights=2, bn='train'))
-train_dataloader['dataset'] = dict(type='mmprune.Digits', split='train', data_root='/no/such/folder', ann_file='absent.txt',
+train_dataloader['dataset'] = dict(type='mmprune.Digits', split='train', data_root='/no/such/folder',
                                    pipeline=[dict(type='NoSuchTransform')])
 """
 EMA = "\ncustom_hooks = [dict(type='mmengine.EMAHook', momentum=0.1)]\n"
