@@ -33,7 +33,8 @@ def test_tables_are_current() -> None:
 
 def test_cells_are_current() -> None:
     make_cells = tool('make_cells')
-    for folder, content in (('lbyl', make_cells.lbyl()), ('moment_restoration', make_cells.moment_restoration())):
+    for folder, content in (('lbyl', make_cells.lbyl()), ('moment_restoration', make_cells.moment_restoration()),
+                            ('expanders', make_cells.expanders())):
         assert json.loads((ROOT / f'configs/{folder}/cells.json').read_text()) == json.loads(json.dumps(content))
 
 
@@ -44,7 +45,7 @@ def test_every_cell_is_a_valid_config(path: Path) -> None:
         cfg = Config.fromfile(ROOT / cell['config'])
         cfg.merge_from_dict(dict(cell['options']))
         prepare_config(cfg)
-        ratio = cfg.pruning.pruner.allocator.get('ratio')
+        ratio = (cfg.pruning.pruner.get('allocator') or {}).get('ratio')
         assert ratio is None or ratio == float(name.split('/')[2])
 
 
@@ -78,3 +79,32 @@ def test_files_named_in_the_readmes_exist() -> None:
             assert target.startswith('http') or (path.parent / target).exists(), f'{path}: {target}'
         for target in re.findall(r'python (tools/\S+\.py|configs/\S+\.py)', path.read_text()):
             assert (ROOT / target).exists(), f'{path}: {target}'
+
+
+def test_a_cell_with_seeds_is_one_run_per_seed() -> None:
+    cells = tool('run_cells').load_cells(ROOT / 'configs/expanders/cells.json')
+    runs = {name: cell for name, cell in cells.items() if '/XNet/equal-edges/' in name}
+    assert [cell['options']['randomness.seed'] for cell in runs.values()] == [0, 1, 2]
+    cfg = Config.fromfile(ROOT / cells['vgg-small_cifar10/XNet/equal-degree/trained/seed1']['config'])
+    cfg.merge_from_dict(dict(cells['vgg-small_cifar10/XNet/equal-degree/trained/seed1']['options']))
+    assert prepare_config(cfg).pruning.pruner == dict(type='ExpanderPruner', degree=3, graph=dict(type='XNet'))
+
+
+def test_tables_show_the_mean_and_spread_of_seeds(tmp_path: Path) -> None:
+    make_readme = tool('make_readme')
+    content = json.loads((ROOT / 'configs/expanders/cells.json').read_text())
+    (tmp_path / 'cells.json').write_text(json.dumps(content))
+
+    def run(value: float, nonzero: int) -> dict:
+        stages = [dict(metrics={'accuracy/top1': value}, nonzero_params=count) for count in (1000, nonzero)]
+        return dict(stages=stages, test_images=1017, input_shape=[1, 3, 32, 32], versions='mmprune=0 torch=2')
+
+    name = 'vgg-small_cifar10/{}/trained/seed{}'
+    results = {name.format('Random/equal-degree', seed): run(value, count)
+               for seed, value, count in ((0, 50.0, 90), (1, 52.0, 100), (2, 54.0, 110))}
+    results[name.format('XNet/equal-edges', 0)] = run(60.0, 100)
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    text = make_readme.render(make_readme.Results(tmp_path), 'vgg-small_cifar10')
+    assert '| Random | equal-degree | 52.00 ± 2.00 | 100 (10.0 %) |' in text
+    assert '| XNet | equal-edges | 60.00 (1 of 3 seeds) | 100 (10.0 %) |' in text
+    assert '| RandomRegular | equal-edges | not run |' in text and 'Dense:' not in text

@@ -1,4 +1,4 @@
-"""Write configs/{lbyl,moment_restoration}/cells.json: every cell of the result tables, to be run by run_cells.py."""
+"""Write configs/{lbyl,moment_restoration,expanders}/cells.json: every cell of the tables, for run_cells.py to run."""
 
 from __future__ import annotations
 
@@ -174,9 +174,42 @@ def moment_restoration() -> dict[str, object]:
     return dict(columns=columns, tables=tables, cells=cells)
 
 
+def expanders() -> dict[str, object]:
+    """Graph models on the small VGG: at equal edges, at equal degree, and what the stem and frozen weights do."""
+    name, seeds, degree = 'vgg-small_cifar10', [0, 1, 2], {'type': 'ExpanderPruner', 'degree': 3}
+    table = {
+        **TOP1,
+        'title': 'Small VGG, 8,068 CIFAR-10 images, 8 epochs',
+        'images': 1017,
+        'config': 'configs/expanders/vgg-small_rreg-d3_cifar10.py',
+        'rows': 'graph',
+        'ratios': 'comparison',
+        'sizes': ['nonzero_params'],
+        'trained': False,  # the first stage is the untrained network
+        'needs': [LOSSLESS.format('test_lossless_1017'), LOSSLESS.format('train_lossless_8068')],
+    }
+    larger = {**degree, 'degree_side': 'max'}
+    rows = {
+        'RandomRegular/equal-edges': {**larger, 'graph.type': 'RandomRegular'},
+        'XNet/equal-edges': {**larger, 'graph.type': 'XNet'},
+        'Random/equal-edges': {**larger, 'graph.type': 'Random', 'graph.exact': True},
+        'XNet/equal-degree': {**degree, 'graph.type': 'XNet'},
+        'Random/equal-degree': {**degree, 'graph.type': 'Random'},
+        'XNet/equal-degree-dense-stem': {**degree, 'graph.type': 'XNet', 'dense_stem': True},
+        'RandomRegular/frozen-outside': {**larger, 'graph.type': 'RandomRegular', 'compat': 'frozen-outside'},
+        'dense/all-edges': {'type': 'ExpanderPruner', 'graph.type': 'Random', 'density': 1.0},
+    }
+    cells = [dict(cell=f'{name}/{row}/trained', pruner=pruner, seeds=seeds) for row, pruner in rows.items()]
+    return dict(columns={'trained': 'last epoch, mean ± std of three seeds'}, tables={name: table}, cells=cells)
+
+
 def main() -> None:
-    """Write both files, one line per cell, so that changes can be read."""
-    for folder, content in (('lbyl', lbyl()), ('moment_restoration', moment_restoration())):
+    """Write all files, one line per cell, so that changes can be read."""
+    for folder, content in (
+        ('lbyl', lbyl()),
+        ('moment_restoration', moment_restoration()),
+        ('expanders', expanders()),
+    ):
         lines = ',\n'.join('  ' + json.dumps(cell) for cell in content.pop('cells'))
         head = json.dumps(content, indent=1, ensure_ascii=False)[:-2]
         path = write_atomically(CONFIGS / folder / 'cells.json', f'{head},\n "cells": [\n{lines}\n ]\n}}\n')

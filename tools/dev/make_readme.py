@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[2]
 MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
@@ -35,24 +35,39 @@ class Results:
         self.folder, self.columns, self.tables = folder, content['columns'], content['tables']
         self.measured = json.loads(path.read_text()) if path.exists() else {}
         self.published = {cell['cell']: cell['published'] for cell in content['cells'] if 'published' in cell}
+        self.seeds = {cell['cell']: len(cell['seeds']) for cell in content['cells'] if 'seeds' in cell}
         self.names = [cell['cell'] for cell in content['cells']]
 
     def rows(self, table: str) -> list[tuple[str, str]]:
         """(criterion, ratio) in the order of the cells."""
         return list(dict.fromkeys(tuple(name.split('/')[1:3]) for name in self.names if name.startswith(f'{table}/')))
 
+    def averaged(self, table: str, criterion: str) -> tuple[str, ...]:
+        """The criteria whose mean a row is, if it is one."""
+        names = MEANS.get(criterion, ())
+        return names if any(name.startswith(f'{table}/{names[0]}/') for name in self.names if names) else ()
+
+    def of_seeds(self, name: str) -> list[dict]:
+        """The runs of a cell: one, or one per seed."""
+        return [run for key, run in self.measured.items() if key == name or key.startswith(f'{name}/seed')]
+
     def value(self, table: str, criterion: str, ratio: str, column: str) -> float | None:
         """The measured metric: of the cell's last stage; of the row's 'pruned' stage for 'cut'; or a mean of cells."""
-        if criterion in MEANS:
-            found = [self.value(table, name, ratio, column) for name in MEANS[criterion]]
+        if criteria := self.averaged(table, criterion):
+            found = [self.value(table, name, ratio, column) for name in criteria]
             return None if None in found else mean(found)
         if column == 'cut':
             stages = [stage for run in self.runs(table, criterion, ratio) for stage in run['stages']]
             stage = next((stage for stage in stages if stage['name'] == 'pruned'), None)
         else:
-            run = self.measured.get(f'{table}/{criterion}/{ratio}/{column}')
-            stage = run['stages'][-1] if run else None
+            values = self.of_last_stage(f'{table}/{criterion}/{ratio}/{column}', self.tables[table]['metric'])
+            return mean(values) if values else None
         return None if stage is None else stage['metrics'].get(self.tables[table]['metric'])
+
+    def of_last_stage(self, name: str, metric: str) -> list[float]:
+        """The metric of every run of a cell."""
+        return [run['stages'][-1]['metrics'][metric] for run in self.of_seeds(name)
+                if metric in run['stages'][-1]['metrics']]
 
     def runs(self, table: str, criterion: str = '', ratio: str = '') -> list[dict]:
         """All runs of a table, or of one of its rows."""
@@ -66,14 +81,18 @@ class Results:
         if value is None and published is None and name not in self.names:
             return ''
         text = 'not run' if value is None else f'{value:.2f}'
+        if name in self.seeds and value is not None:
+            values, wanted = self.of_last_stage(name, self.tables[table]['metric']), self.seeds[name]
+            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+            text += spread + ('' if len(values) == wanted else f' ({len(values)} of {wanted} seeds)')
         return text if published is None else f'{text} · *{published:.2f}*'
 
     def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
         """Parameters or FLOPs that are left."""
-        runs = self.runs(table, MEANS.get(criterion, (criterion,))[0], ratio)
+        runs = self.runs(table, (self.averaged(table, criterion) or (criterion,))[0], ratio)
         if not runs:
             return ''
-        dense, last = (runs[0]['stages'][index][key] for index in (0, -1))
+        dense, last = (round(mean(run['stages'][index][key] for run in runs)) for index in (0, -1))
         return f'{last:,} ({100 * last / dense:.1f} %)'
 
 
@@ -88,13 +107,14 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
     cells = [[results.cell(table, *row, column) for column in results.columns] for row in rows]
     shown = [i for i in range(len(results.columns)) if any(line[i] for line in cells)]
     sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
-    head = [spec.get('rows', 'criterion'), 'ratio', *(list(results.columns.values())[i] for i in shown)]
+    titles = [list(results.columns.values())[i] for i in shown]
+    head = [spec.get('rows', 'criterion'), spec.get('ratios', 'ratio'), *titles]
     if runs:
         shape = '×'.join(map(str, runs[0]['input_shape'][1:]))
         head += [title.format(shape=shape) for title in sizes.values()]
     lines = [head, ['---'] * len(head)]
     for row, line in zip(rows, cells):
-        name = 'mean of the three' if row[0] in MEANS else row[0]
+        name = 'mean of the three' if results.averaged(table, row[0]) else row[0]
         left = [results.size(table, *row, key) for key in sizes] if runs else []
         lines.append([name, row[1], *(line[i] for i in shown), *left])
     return '\n'.join([heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), ''])
@@ -113,7 +133,8 @@ def heading(results: Results, table: str) -> str:
         wrong = {run['test_images'] for run in runs} - {spec['images']}
         if wrong:
             raise ValueError(f'{table}: measured on {wrong} images, cells.json says {spec["images"]}')
-        dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.2f}')
+        if spec.get('trained', True):
+            dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.2f}')
     text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])

@@ -1,7 +1,8 @@
 """Run the cells of a result table and collect what they measured in results.json beside the cells.
 
-A cell is one command of tools/train.py. Cells whose report.json is there and was made by the same config are not run
-again; cells whose weights or data are missing are skipped. `make_readme.py` makes tables of the results.
+A cell is one command of tools/train.py, or several that differ by their seed. Runs whose report.json is there and was
+made by the same config are not repeated; cells whose weights or data are missing are skipped. `make_readme.py` makes
+tables of the results.
 
     python tools/dev/run_cells.py configs/lbyl/cells.json --only 'lenet300*'
 """
@@ -28,14 +29,20 @@ RANDOM = ('random_1', 'random_2', 'random_3')
 
 
 def load_cells(path: Path) -> dict[str, dict]:
-    """The cells that can be run, by name ``table/criterion/ratio/column``, with config, options and needs."""
+    """The cells that can be run, by name ``table/criterion/ratio/column``, with config, options and needs.
+
+    A cell with ``seeds`` is one run per seed: ``…/column/seedN``. A cell with a ``pruner`` replaces the config's own;
+    its row names are then free text.
+    """
     content, cells = json.loads(path.read_text()), {}
     for cell in content['cells']:
-        if not cell.keys() & {'restorer', 'options', 'allocator'}:
+        if not cell.keys() & {'restorer', 'options', 'allocator', 'pruner'}:
             continue  # a published figure to which another cell's stage or a mean belongs
         table, criterion, ratio, _ = cell['cell'].split('/')
         options, parts = dict(cell.get('options', {})), {}
-        if 'allocator' in cell:  # masks: rows differ by the allocator
+        if 'pruner' in cell:
+            parts['pruning.pruner'] = cell['pruner']
+        elif 'allocator' in cell:  # masks: rows differ by the allocator
             amount = {} if 'target' in cell['allocator'] else dict(ratio=float(ratio))
             parts['pruning.pruner.allocator'] = {**cell['allocator'], **amount}
         else:
@@ -48,13 +55,16 @@ def load_cells(path: Path) -> dict[str, dict]:
         for key, part in parts.items():
             options |= {f'{key}._delete_': True, **{f'{key}.{name}': value for name, value in part.items()}}
         config = cell.get('config', content['tables'][table]['config'])
-        cells[cell['cell']] = dict(
-            config=config,
-            options=options,
-            work_dir=WORK_DIRS / Path(config).parent.name / cell['cell'],
-            published=cell.get('published'),
-            needs=content['tables'][table].get('needs', []),
-        )
+        seeds = cell.get('seeds')
+        runs = {f'{cell["cell"]}/seed{seed}': {'randomness.seed': seed} for seed in seeds or ()} or {cell['cell']: {}}
+        for name, seeding in runs.items():
+            cells[name] = dict(
+                config=config,
+                options=options | seeding,
+                work_dir=WORK_DIRS / Path(config).parent.name / name,
+                published=cell.get('published'),
+                needs=content['tables'][table].get('needs', []),
+            )
     return cells
 
 
