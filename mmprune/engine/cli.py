@@ -8,19 +8,24 @@ import os
 import os.path as osp
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from torch import nn
 
-from mmprune.checkpoint import CheckpointError, read_checkpoint
+from mmprune.checkpoint import CheckpointError, load, read_checkpoint
+from mmprune.deployment import ExportError
+from mmprune.engine.config import make_loadable_config
 from mmprune.graph import GraphError
-from mmprune.registry import ConfigError
+from mmprune.registry import MODELS, ConfigError
 from mmprune.structure import StructureError
 
 #: Mistakes of the user's input: shown as one line, not as a traceback.
-USER_ERRORS = (ConfigError, CheckpointError, StructureError, GraphError, FileNotFoundError, PermissionError)
+USER_ERRORS = (ConfigError, CheckpointError, StructureError, GraphError, ExportError, FileNotFoundError,
+               PermissionError)
 DEBUG = 'MMPRUNE_DEBUG'
 #: Keys of a config that name something registered.
 TYPES = ('type', 'host')
@@ -111,6 +116,38 @@ def check_checkpoint(path: str, key: str, has_run: bool = False) -> None:
     if has_run and not {'epoch', 'iter'} <= set(checkpoint.get('meta') or {}):
         raise CheckpointError(f'{key}: {path} holds a network and no run to resume; resume from an epoch_N.pth or '
                               'iter_N.pth, or give this one as load_from')
+
+
+def model_config(args: argparse.Namespace) -> Config:
+    """The config of a tool that looks at one network: read, overridden, and able to take pruned weights."""
+    cfg = read_config(args.config)
+    apply_common_arguments(cfg, args)
+    return make_loadable_config(cfg)
+
+
+def load_model(cfg: Config, checkpoint: str | None, shape: Sequence[int] | None = None,
+               device: str = 'cpu') -> tuple[nn.Module, torch.Tensor]:
+    """The network of a config, with the weights and widths of a checkpoint, and an example input of zeros.
+
+    Args:
+        cfg: From :func:`model_config`.
+        checkpoint: Dense or pruned; None leaves the initial weights.
+        shape: Input as H W, C H W or N C H W; default: the config's ``pruning.input_shape``, else 3 224 224.
+        device: Where the network goes.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    with explained(cfg, f'checkpoint: {checkpoint}'):
+        model = MODELS.build(cfg.model).to(device)
+        if checkpoint is None:
+            model.init_weights()
+        else:
+            load(model, checkpoint)
+    default = tuple((cfg.get('pruning') or {}).get('input_shape', (3, 224, 224)))
+    shape = tuple(shape or default)
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise ConfigError(f'--shape: H W, C H W or N C H W, got {" ".join(map(str, shape))}')
+    shape = (1, *default[:1], *shape) if len(shape) == 2 else (1, *shape) if len(shape) == 3 else shape
+    return model.eval(), torch.zeros(shape, device=device)
 
 
 @contextmanager
