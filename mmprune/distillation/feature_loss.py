@@ -59,6 +59,8 @@ class FeatureLoss:
         """
         for norm in self._norms:
             norm.training = self._train_norms
+        if inputs.device.type == 'cpu' and inputs.dim() == 4:  # convs are faster, and save their own reordering
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             wanted = dict(zip(self._names, self.teacher.outputs_of(self._names, inputs)))
         given = dict(zip(self._names, self.student.outputs_of(self._names, inputs)))
