@@ -52,10 +52,12 @@ def main() -> None:
 
 
 def run_all(folder: Path) -> None:
-    for name in ('channels', 'weights'):
+    for name in ('channels', 'weights', 'expanders'):
         tiny.call('train', folder / f'{name}.py', '--work-dir', folder / name, '--launcher', 'pytorch')
+        dist.barrier()  # the first process writes the checkpoints
     tiny.call('train', folder / 'channels.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch', '--resume',
               folder / 'channels' / 'epoch_1.pth')
+    dist.barrier()
     tiny.call('test', folder / 'channels.py', folder / 'resumed' / 'finetuned.pth', '--work-dir', folder / 'test',
               '--launcher', 'pytorch')
 

@@ -25,6 +25,10 @@ WEIGHTS = """
 pruning = dict(target='backbone', evaluate=False, input_shape=(3, 16, 16),
                pruner=dict(type='WeightPruner', allocator=dict(type='Uniform', ratio=0.8)))
 """
+EXPANDERS = """
+pruning = dict(target='', evaluate=False, input_shape=(3, 16, 16),
+               pruner=dict(type='ExpanderPruner', graph='XNet', degree=2))
+"""
 SCHEDULE = "\npruning['schedule'] = dict(type='linear', steps=2)\n"
 
 
@@ -34,6 +38,7 @@ def test_two_processes(tmp_path: Path) -> None:
     tiny.call('train', single, '--work-dir', tmp_path / 'single')
     tiny.write_config(tmp_path, CHANNELS + SCHEDULE + BOTH, 'channels.py')
     tiny.write_config(tmp_path, WEIGHTS + SCHEDULE + BOTH, 'weights.py')
+    tiny.write_config(tmp_path, EXPANDERS + BOTH, 'expanders.py')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -66,3 +71,9 @@ def test_two_processes(tmp_path: Path) -> None:
     mask = masked['backbone.layer3.1.conv1.weight_mask']
     assert not masked['backbone.layer3.1.conv1.weight'][~mask].any()
     assert abs(mask.double().mean() - 0.2) < 0.01 and torch.isfinite(masked['head.fc.weight']).all()
+    sparse = read_checkpoint(tmp_path / 'expanders' / 'epoch_2.pth')
+    masks = {key.removesuffix('_mask'): mask for key, mask in sparse['state_dict'].items() if key.endswith('t_mask')}
+    assert len(masks) > 20 and not any(mask.all() for mask in masks.values())
+    for key, mask in masks.items():
+        assert not sparse['state_dict'][key][~mask].any()
+        assert not sparse['ema_state_dict'][f'module.{key}'][~mask].any()

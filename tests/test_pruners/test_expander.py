@@ -164,6 +164,18 @@ def test_grouped_transposed_and_one_dimensional_convs():
     assert '2' not in found and report.layers[-1].reason == 'every output reads one input only'
 
 
+@pytest.mark.slow
+def test_a_detectors_backbone():
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(CONFIGS.parent / 'expanders' / 'retinanet_r18_fpn_xnet-d6_bccd.py')
+    net, settings = MODELS.build(cfg.model), cfg.pruning
+    report = mmprune.prune(net, torch.zeros(1, 3, 96, 96), settings.target, settings.pruner)
+    assert all(name.startswith('backbone.layer') for name in masks(net)) and len(masks(net)) == 19
+    assert all((graph.sum(axis=1) == 6).all() for name, mask in masks(net).items()
+               for graph in SparseLayer.of(name, net.get_submodule(name)).graphs(mask))
+    assert [row.reason for row in report.layers if row.name == 'backbone.conv1'] == ['the stem (dense_stem=True)']
+
+
 def test_earlier_masks_only_shrink():
     prune(net := make(), degree=6)
     first = {name: mask.clone() for name, mask in masks(net).items()}
