@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 import mmprune
-from mmprune.distillation import FeatureDistillation, FeatureLoss
+from mmprune.distillation import FeatureDistillation, FeatureLoss, Part
 from mmprune.registry import DISTILLATIONS, ConfigError, build_part
 from tests.networks import Detector, randomise
 from tests.oracles.distillation import literal_loss
@@ -137,5 +137,25 @@ def test_number_of_real_images_without_real_images() -> None:
 
 
 def test_every_term_needs_a_weight() -> None:
+    part = Part(nn.Conv2d(3, 3, 1))
     with pytest.raises(ValueError):
-        FeatureLoss(None, None, ['a', 'b'], [1.0], nn.functional.l1_loss)
+        FeatureLoss(part, part, ['a', 'b'], [1.0], nn.functional.l1_loss)
+
+
+@pytest.mark.parametrize('channels, wanted', [(4, False), (32, True)])
+def test_narrow_strided_convs_keep_their_layout(channels: int, wanted: bool) -> None:
+    """Their backward pass corrupts memory in channels-last on some CPUs."""
+    seen = []
+
+    def build() -> nn.Module:
+        model = nn.Module()
+        model.backbone = nn.Sequential(nn.Conv2d(3, channels, 3), nn.Conv2d(channels, 8, 1, stride=2))
+        model.forward = model.backbone.forward
+        return model
+
+    student = build()
+    student.backbone[0].register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last)))
+    loss = FeatureDistillation(which='output').loss(student, build(), ['backbone'], torch.randn(1, 3, 8, 8))
+    sum(loss(torch.randn(2, 3, 8, 8)).values()).backward()
+    assert seen[-1] is wanted
