@@ -1,63 +1,65 @@
-"""Prune the network of a config without a training run; with --dry-run, only show what would happen."""
+"""Prune and repair the network of a config, without evaluation or training; --dry-run only shows what would happen."""
 
 import argparse
-import os.path as osp
-import sys
 
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.config import Config
 
 import mmprune
-from mmprune.engine import prepare_config
-from mmprune.engine.cli import add_common_arguments, apply_common_arguments, clear_errors
+from mmprune.engine import UNTRAINED, prepare_config, run
+from mmprune.engine.cli import (
+    add_common_arguments,
+    apply_common_arguments,
+    check_checkpoint,
+    clear_errors,
+    explained,
+    load_model,
+    read_config,
+)
 from mmprune.engine.images import LoaderImages
-from mmprune.registry import MODELS
-from mmprune.visualization import plot_report
+from mmprune.evaluation.report import Report
 
 
 def parse_args() -> argparse.Namespace:
+    """Arguments in the mm manner."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--dry-run', action='store_true', help='print each group and the resulting size; write nothing')
-    add_common_arguments(parser, DictAction)
+    parser.add_argument('--dry-run', action='store_true',
+                        help='print each group and the resulting size; write nothing')
+    add_common_arguments(parser)
     return parser.parse_args()
+
+
+def preview(cfg: Config) -> Report:
+    """What pruning would do to a copy of the network; nothing is repaired, for that changes no width."""
+    settings = cfg.pruning
+    model, example = load_model(cfg, cfg.get('load_from'))
+    images = None
+    if isinstance(settings.get('images'), str):
+        images = LoaderImages(cfg, model, settings.images, settings.get('num_images', 1000))
+    seed = (cfg.get('randomness') or {}).get('seed') or 0
+    report = mmprune.prune(model, example, settings.get('target', 'backbone'), settings.pruner, None, images,
+                           seed=seed, dry_run=True)
+    if not cfg.get('load_from'):
+        report.warnings.insert(0, UNTRAINED)
+    return report
 
 
 @clear_errors
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     apply_common_arguments(cfg, args)
+    if isinstance(cfg.get('pruning'), dict):  # of the whole job only the cut and its repair
+        cfg.pruning.update(evaluate=False, finetune=False, schedule=None, distillation=None)
     prepare_config(cfg)
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
-    model = MODELS.build(cfg.model)
-    warning = ''
     if cfg.get('load_from'):
-        load_checkpoint(model, cfg.load_from, map_location='cpu', strict=False)
-    else:
-        model.init_weights()
-        warning = 'load_from is not set: the network being pruned has its INITIAL, untrained weights'
-        print(f'! {warning}', file=sys.stderr)
-    settings = cfg.pruning
-    seed = (cfg.get('randomness') or {}).get('seed') or 0
-    images = None
-    if settings.get('images'):
-        images = LoaderImages(cfg, model, settings.images, settings.get('num_images', 1000), seed)
-    example = torch.zeros(1, *settings.get('input_shape', (3, 224, 224)))
-    report = mmprune.prune(model, example, settings.get('target', 'backbone'), settings.pruner,
-                           settings.get('restorer'), images, seed=seed, dry_run=args.dry_run)
-    report.config = cfg.pretty_text
-    if warning:
-        report.warnings.insert(0, warning)
-    print(report)
-    if args.dry_run:
-        return
-    mmprune.save(model, osp.join(cfg.work_dir, 'pruned.pth'), meta={'cfg': cfg.pretty_text})
-    report.save(osp.join(cfg.work_dir, 'report.json'))
-    plot_report(report, osp.join(cfg.work_dir, 'report.png'))
-    print(f'written: {osp.join(cfg.work_dir, "pruned.pth")}, report.json, report.png')
+        check_checkpoint(cfg.load_from, 'load_from')
+    with explained(cfg, f'load_from: {cfg.get("load_from")}'):
+        if args.dry_run:
+            print(preview(cfg))
+        else:
+            run(cfg)
 
 
 if __name__ == '__main__':

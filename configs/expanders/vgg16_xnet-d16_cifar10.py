@@ -2,5 +2,6 @@
 _base_ = ['vgg16_rreg-d3_cifar10.py']
 
 pruning = dict(pruner=dict(
-    graph=dict(type='XNet', chooser='smaller'), degree=16, overrides={'backbone.features.10': 64, 'neck.layers.0': 128},
+    graph=dict(type='XNet', chooser='smaller'), degree=16,
+    overrides={'backbone.features.10': 64, 'neck.layers.0': 128},
     keep=['backbone.features.0', 'backbone.features.3', 'backbone.features.7']))

@@ -42,7 +42,8 @@ class FeatureDistillation:
             include_untouched: Whether 'auto' also takes whole layers that no pruned one feeds.
             bn: Batch norms of the student: 'train', 'eval', or as the 'host' has them (``norm_eval``). What the
                 host freezes stays frozen in any case.
-            neck: Weight of an additional term, the mean distance of the neck's outputs.
+            neck: Weight of an additional term, the mean distance of the neck's outputs; the neck itself stays as
+                it is.
             images: What the network sees: 'synthetic' images, the config's 'real' training images, or both 'mixed'.
             num_real: Only so many of the real images, drawn with the run's seed.
         """
@@ -74,11 +75,13 @@ class FeatureDistillation:
             targets: Module paths inside which was pruned.
             example: One batch of images (N, C, H, W).
         """
-        points = find_points(Part.of(student, targets), Part.of(teacher, targets), example, self.points, self.which,
+        pruned = Part.of(student, targets)
+        points = find_points(pruned, Part.of(teacher, targets), example, self.points, self.which,
                              self.include_untouched)
         running, copied = (Part.of(model, targets, neck=self.neck > 0) for model in (student, teacher))
+        fixed = [student.get_submodule(name) for name in running.names[len(pruned.names):]] if pruned.names else []
         return FeatureLoss(running, copied.freeze(), points, term_weights(self.weights, len(points)),
-                           self._criterion(), self.bn, self.neck)
+                           self._criterion(), self.bn, self.neck, fixed)
 
     def _criterion(self) -> object:
         return {'l1': F.l1_loss, 'mse': F.mse_loss, 'huber': partial(F.huber_loss, delta=self.beta),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.distillation.part import Part
 from mmprune.distillation.points import Point
+from mmprune.layout import bears_channels_last
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,7 +24,7 @@ class FeatureLoss:
     """
 
     def __init__(self, student: Part, teacher: Part, points: Sequence[Point], weights: Sequence[float],
-                 criterion: Criterion, bn: str = 'host', neck: float = 0.0) -> None:
+                 criterion: Criterion, bn: str = 'host', neck: float = 0.0, fixed: Sequence[nn.Module] = ()) -> None:
         """See the class.
 
         Args:
@@ -33,6 +35,7 @@ class FeatureLoss:
             criterion: Two features of equal shape to a scalar, mean over elements.
             bn: 'train' or 'eval' for the student's batch norms; 'host' leaves them as the host's ``train()`` does.
             neck: Weight of the mean over all outputs of the neck; 0 for none.
+            fixed: Modules of the student that only pass gradients on: they run in eval mode and get none themselves.
         """
         self.student, self.teacher, self.criterion = student, teacher, criterion
         self.terms = {f'loss_feat_{k}': (point, weight) for k, (point, weight) in
@@ -40,9 +43,13 @@ class FeatureLoss:
         if neck:
             self.terms['loss_feat_neck'] = (Point('neck', every=True), neck)
         self._names = list(dict.fromkeys(point.name for point, _ in self.terms.values()))
+        self._fixed = list(fixed)
+        inside = {module for root in self._fixed for module in root.modules()}
         self._norms = [] if bn == 'host' else [
-            module for _, module in student.modules() if isinstance(module, _BatchNorm) and not _is_frozen(module)]
+            module for _, module in student.modules()
+            if isinstance(module, _BatchNorm) and module not in inside and not _is_frozen(module)]
         self._train_norms = bn == 'train'
+        self._channels_last = bears_channels_last(module for _, module in student.modules())
 
     def __deepcopy__(self, memo: dict) -> FeatureLoss:
         return self
@@ -59,19 +66,39 @@ class FeatureLoss:
         """
         for norm in self._norms:
             norm.training = self._train_norms
-        if inputs.device.type == 'cpu' and inputs.dim() == 4:  # convs are faster, and save their own reordering
+        if self._channels_last and inputs.device.type == 'cpu' and inputs.dim() == 4:  # convs are faster
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             wanted = dict(zip(self._names, self.teacher.outputs_of(self._names, inputs)))
-        given = dict(zip(self._names, self.student.outputs_of(self._names, inputs)))
+        with self._held():
+            given = dict(zip(self._names, self.student.outputs_of(self._names, inputs)))
         return {key: weight * self._distance(given[point.name], wanted[point.name], point.every)
                 for key, (point, weight) in self.terms.items()}
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The fixed modules in eval mode, their parameters no part of the graph."""
+        wanting = [p for module in self._fixed for p in module.parameters() if p.requires_grad]
+        for module in self._fixed:
+            module.eval()
+        for parameter in wanting:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in wanting:
+                parameter.requires_grad_(True)
 
     def _distance(self, given: Sequence[Tensor], wanted: Sequence[Tensor], every: bool) -> Tensor:
         if not every:
             given, wanted = given[-1:], wanted[-1:]
-        distances = [self.criterion(a.float(), b.float()) for a, b in zip(given, wanted, strict=True)]
+        distances = [self.criterion(*map(_single, (a, b))) for a, b in zip(given, wanted, strict=True)]
         return torch.stack(distances).mean() if len(distances) > 1 else distances[0]
+
+
+def _single(feature: Tensor) -> Tensor:
+    """Half precision (AMP) is too coarse for a mean over all elements."""
+    return feature.float() if feature.dtype in (torch.float16, torch.bfloat16) else feature
 
 
 def _is_frozen(norm: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from mmprune.moments.chain import (
 )
 from mmprune.moments.check import MomentCheck, check_moments
 from mmprune.moments.correlation import fit_rho, tap_correlation
-from mmprune.moments.drift import correct_drift, norm_statistics, watch_norms
+from mmprune.moments.drift import DriftCorrection, correct_drift, norm_statistics, watch_norms
 from mmprune.moments.elimination import eliminate, elimination_scores
 from mmprune.moments.hermite import activation_moments, hermite_coefficients
 from mmprune.moments.masked import correct_norm, masked_statistics
@@ -23,6 +23,7 @@ from mmprune.moments.retention import retention_costs
 
 __all__ = [
     'READER_RHO',
+    'DriftCorrection',
     'MomentCheck',
     'MomentStream',
     'Moments',

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.moments.measure import batch_statistics
+from mmprune.sites import Site
 
 #: Mean and variance of a batch norm's input, each of shape ``(c,)``, float64.
 Statistics = Mapping[nn.Module, tuple[Tensor, Tensor]]
@@ -47,6 +48,53 @@ def norm_statistics(forward: Callable[[Tensor], object], images: Iterable[Tensor
             with batch_statistics():
                 forward(batch)
     return statistics()
+
+
+class DriftCorrection:
+    """Moves running statistics as they moved on the same images between the dense and the changed network.
+
+    What the images get wrong about a network they get wrong about both, so most of it cancels: noise or synthetic
+    images then tell more than their own statistics would.
+    """
+
+    def __init__(self) -> None:
+        self._dense: dict[nn.Module, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
+        self._gone: dict[nn.Module, list[Tensor]] = {}
+
+    def remember(self, statistics: Statistics) -> None:
+        """Take in what was measured on the dense network, and forget everything else."""
+        self._gone.clear()
+        self._dense = {norm: ((norm.running_mean.clone(), norm.running_var.clone()), measured)
+                       for norm, measured in statistics.items()}
+
+    def cut(self, site: Site, keep: Tensor) -> None:
+        """Note that a site keeps only the units ``keep``."""
+        gone = torch.ones(site.width, dtype=torch.bool)
+        gone[keep.cpu()] = False
+        for norm in site.norms:
+            self._gone.setdefault(norm.module, []).append(norm.index.cpu()[gone])
+
+    def apply(self, forward: Callable[[Tensor], object], images: Iterable[Tensor]) -> int:
+        """Measure the changed network on the same images and move its statistics.
+
+        Returns:
+            How many batch norms could not be followed: they lost channels with a group that :meth:`cut` never saw.
+        """
+        lost = 0
+        for norm, after in norm_statistics(forward, images).items() if self._dense else ():
+            if norm not in self._dense:
+                continue
+            stored, before = self._dense[norm]
+            gone = torch.cat(self._gone.get(norm, [torch.arange(0)]))
+            keep = torch.ones(len(stored[0]), dtype=torch.bool)
+            keep[gone] = False
+            if int(keep.sum()) != len(after[0]):
+                lost += 1
+                continue
+            keep = keep.to(stored[0].device)
+            correct_drift(norm, tuple(v[keep] for v in stored), tuple(v[keep] for v in before), after)
+        self._dense.clear()
+        return lost
 
 
 def correct_drift(norm: nn.Module, stored: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor],

@@ -9,17 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.moments import (
+    DriftCorrection,
     Moments,
     UnknownMomentsError,
     blend,
     branch_moments,
     chain_key,
-    correct_drift,
     measure_moments,
     measure_sizes,
     mixed_weight,
     noise_like,
-    norm_statistics,
     output_mean,
     output_variance,
     reader_taps,
@@ -80,8 +79,7 @@ class MomentRestoration(Restorer):
         self.uses = {'closure': 'no data', 'noise': 'no data (noise)', 'images': 'images, no labels'}[moments]
         self.measured: dict[tuple[str, tuple], Moments] = {}
         self._sizes: dict[str, tuple[int, ...]] = {}
-        self._dense: dict[nn.Module, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
-        self._gone: dict[nn.Module, list[Tensor]] = {}
+        self._drift = DriftCorrection()
 
     def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
         """The images that :meth:`prepare` is given: the run's own, or noise of the example's shape."""
@@ -92,8 +90,9 @@ class MomentRestoration(Restorer):
     def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
                 images: Iterable[Tensor] | None = None) -> None:
         """Measure what is to be measured on the dense network; see the base class."""
-        for store in (self.measured, self._sizes, self._dense, self._gone):
-            store.clear()
+        self.measured.clear()
+        self._sizes.clear()
+        self._drift.remember({})
         if forward is None or images is None:
             if self.needs_images:
                 raise ValueError("restorer.moments='images' needs images: give `images` (real or synthetic batches), "
@@ -109,8 +108,7 @@ class MomentRestoration(Restorer):
             found = measure_moments(list(branches.values()), forward, images, normalise)
         self.measured.update(zip(branches, found))
         if normalise and self.drift_correction:
-            self._dense = {norm: ((norm.running_mean.clone(), norm.running_var.clone()), measured)
-                           for norm, measured in statistics().items()}
+            self._drift.remember(statistics())
 
     def restore_site(self, site: Site, keep: Tensor) -> str:
         """Repair all readers of one site; see the base class."""
@@ -124,27 +122,16 @@ class MomentRestoration(Restorer):
                     moments[key] = self._moments(site, branch)
         except UnknownMomentsError as reason:
             return f'sliced only: {reason}'
-        gone = removed_units(keep.cpu(), site.width)
         for branch in site.branches:
             self._repair(branch, keep.cpu(), moments[chain_key(branch)])
-        for norm in site.norms:
-            self._gone.setdefault(norm.module, []).append(norm.index.cpu()[gone])
+        self._drift.cut(site, keep)
         return ''
 
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
                       images: Iterable[Tensor] | None) -> None:
         """Move running statistics as they moved on the noise; see the base class."""
-        if not self._dense or images is None:
-            return
-        for norm, after in norm_statistics(forward, images).items():
-            if norm not in self._dense:
-                continue
-            stored, before = self._dense[norm]
-            gone = torch.cat(self._gone.get(norm, [torch.arange(0)]))
-            keep = removed_units(gone, len(stored[0])).to(stored[0].device)
-            if len(keep) == len(after[0]):  # else it lost channels with a group that was only sliced
-                correct_drift(norm, tuple(v[keep] for v in stored), tuple(v[keep] for v in before), after)
-        self._dense.clear()
+        if images is not None:
+            self._drift.apply(forward, images)
 
     def _moments(self, site: Site, branch: Branch) -> Moments:
         measured = self.measured.get((site.name, chain_key(branch)))

@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from mmengine.runner.checkpoint import get_state_dict
 from torch import nn
 
-from mmprune.masking import attach_mask, masks, remove_masks
+import mmprune
+from mmprune.masking import attach_mask, freeze_outside, masks, remove_masks, trained_masks
 
 
 def masked_linear() -> nn.Linear:
@@ -45,14 +47,15 @@ def test_copies_and_thawed_layers_are_masked_too() -> None:
     assert not layer.weight[~layer.weight_mask].any()
 
 
-def test_old_momentum_reaches_no_checkpoint() -> None:
+@pytest.mark.parametrize('collect', [nn.Module.state_dict, get_state_dict], ids=['torch', 'mmengine'])
+def test_old_momentum_reaches_no_checkpoint(collect: object) -> None:
     layer = nn.Linear(6, 4)
     optimiser = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
     train(layer, optimiser)
     attach_mask(layer, torch.arange(24).reshape(4, 6) % 3 == 0)
     train(layer, optimiser, steps=1)
     assert layer.weight.data[~layer.weight_mask].any()  # momentum from before the mask
-    assert not layer.state_dict()['weight'][~layer.weight_mask].any()
+    assert not collect(layer)['weight'][~layer.weight_mask].any()
 
 
 def test_a_layer_may_run_twice() -> None:
@@ -79,3 +82,19 @@ def test_masks_shrink_and_go() -> None:
 def test_a_mask_must_fit() -> None:
     with pytest.raises(ValueError, match=r'\(2, 2\) does not fit a weight of \(4, 6\)'):
         attach_mask(nn.Linear(6, 4), torch.ones(2, 2))
+
+
+def test_frozen_weights_are_cut_with_their_layer() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    for index in (0, 2):
+        freeze_outside(net[index], torch.rand_like(net[index].weight) > 0.5)
+    mmprune.prune(net, torch.zeros(1, 3, 9, 9), restorer=None,
+                  pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)))
+    before = {name: net.get_submodule(name).weight.detach().clone() for name in trained_masks(net)}
+    optimiser = torch.optim.SGD(net.parameters(), 0.1)
+    net(torch.randn(2, 3, 9, 9)).square().sum().backward()
+    optimiser.step()
+    for name, mask in trained_masks(net).items():
+        weight = net.get_submodule(name).weight
+        assert weight.shape == mask.shape and weight.shape[0] == 4
+        assert torch.equal(weight[~mask], before[name][~mask]) and (weight != before[name])[mask].any()

@@ -45,4 +45,5 @@ def test_two_epochs_lower_the_loss_and_raise_the_accuracy(tmp_path: Path) -> Non
     losses = [line['loss'] for line in lines if 'loss_feat_1' in line]
     half = len(losses) // 2
     assert sum(losses[half:]) < 0.9 * sum(losses[:half])
-    assert losses[0] == pytest.approx(sum(value for key, value in lines[0].items() if key.startswith('loss_')), rel=1e-3)
+    terms = sum(value for key, value in lines[0].items() if key.startswith('loss_'))
+    assert losses[0] == pytest.approx(terms, rel=1e-3)

@@ -34,6 +34,8 @@ from mmprune.pipeline import Pipeline, seed_everything
 from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, ConfigError, build_part
 from mmprune.visualization.widths import plot_report
 
+#: What a run says that was given no checkpoint.
+UNTRAINED = 'load_from is not set: the network being pruned has its INITIAL, untrained weights'
 #: Under this key of ``checkpoint['meta']`` a run keeps how far pruning went.
 PROGRESS = 'mmprune'
 
@@ -185,15 +187,19 @@ class PruningHook(Hook):
         model = unwrap(runner.model)
         device = next(model.parameters()).device
         scope = Scope.of(model, torch.zeros(1, *self.input_shape, device=device), self.target)
+        start = time.perf_counter()
         images = self._images(runner, scope)
+        seconds = time.perf_counter() - start
         evaluate = (lambda: self._evaluate(runner)) if self.evaluate else None
         self.pipeline = Pipeline(scope, self.pruner, self.restorer, evaluate, images)
         report = self.pipeline.report
         report.seed, report.config = runner.seed, runner.cfg.pretty_text
-        if runner._load_from is None and not runner._resume and not _has_checkpoint(runner.cfg.model):
-            warning = 'load_from is not set: the network being pruned has its INITIAL, untrained weights'
-            report.warnings.append(warning)
-            runner.logger.warning(warning)
+        if self.synthesizer is not None:
+            report.extra['synthesis'] = dict(images=images.num_images, seconds=round(seconds, 3))
+        trained = runner._load_from is not None or runner._resume or _has_checkpoint(runner.cfg.model)
+        if not trained and self.pruner.default_restorer is not None:  # some prune at initialisation on purpose
+            report.warnings.append(UNTRAINED)
+            runner.logger.warning(UNTRAINED)
 
     def _needs_teacher(self) -> bool:
         """Whether the dense network is wanted after the first cut."""

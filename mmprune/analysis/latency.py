@@ -1,0 +1,39 @@
+"""Dense against pruned, alternating in one process."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+
+from mmprune.analysis.context import Context
+from mmprune.evaluation.complexity import measure
+from mmprune.evaluation.latency import measure_latency, ratio, threads
+from mmprune.evaluation.report import human, table
+from mmprune.hosts import Scope
+from mmprune.tracing import tracing_mode
+
+
+def latency(context: Context) -> tuple[str, dict]:
+    """See the module; returns a table to print, and the same as plain data."""
+    scope, args = context.scope, context.args
+    dense = Scope(context.dense(), scope.example, scope.targets)
+    example, calls = scope.probe_input(), {'dense': lambda: dense.forward(example)}
+    if args.checkpoint:
+        calls['pruned'] = lambda: scope.forward(example)
+    with threads(args.threads), tracing_mode(dense.model), tracing_mode(scope.model):
+        count = torch.get_num_threads()
+        found = measure_latency(calls, args.runs)
+    flops = {'dense': measure(dense).flops, 'pruned': measure(scope).flops}
+    rows = [('network', 'FLOPs', 'p5 ms', 'p50 ms', 'p95 ms')]
+    rows += [(name, human(flops[name]), f'{v.p5_ms:.1f}', f'{v.p50_ms:.1f}', f'{v.p95_ms:.1f}')
+             for name, v in found.items()]
+    shape = '×'.join(map(str, scope.example.shape))
+    text = table(rows) + f'\ninput {shape}, {args.device}, {count} threads, {args.runs} runs each'
+    result = {'latency': {name: asdict(v) for name, v in found.items()}, 'flops': flops,
+              'input_shape': list(scope.example.shape), 'threads': count, 'device': args.device}
+    if 'pruned' in found:
+        result['speedup'] = round(ratio(found, 'dense', 'pruned'), 3)
+        result['flops_ratio'] = round(flops['dense'] / flops['pruned'], 3)
+        text += f'\n{result["speedup"]:.2f}× faster with {result["flops_ratio"]:.2f}× fewer FLOPs'
+    return text, result

@@ -1,0 +1,130 @@
+"""Convolutions that compute only the edges of their graph: for inference, where that is faster."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmprune.hosts import Scope
+from mmprune.masking import masks, remove_masks
+from mmprune.tracing import tracing_mode
+
+RUNS = 5
+
+
+class GatheredConv2d(nn.Module):
+    """The same function as a sparse ``Conv2d``: one depthwise convolution per neighbour, summed up.
+
+    Outputs are sorted by their number of inputs, so that round ``k`` computes only those that have more than ``k``.
+    It takes as many rounds as the busiest output has inputs.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        """See the class.
+
+        Args:
+            conv: Ungrouped, padded with zeros; its weight is zero where its graph has no edge.
+        """
+        super().__init__()
+        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.out_channels = conv.out_channels
+        weight = conv.weight.detach()
+        links = (weight != 0).flatten(2).any(2)
+        order = torch.argsort(links.sum(1), descending=True, stable=True)
+        neighbours = [torch.nonzero(links[output])[:, 0] for output in order.tolist()]
+        self.rounds = len(neighbours[0])
+        for k in range(self.rounds):
+            columns = torch.stack([inputs[k] for inputs in neighbours if len(inputs) > k])
+            self.register_buffer(f'columns{k}', columns)
+            self.register_buffer(f'weight{k}', weight[order[:len(columns)], columns].unsqueeze(1).contiguous())
+        is_sorted = torch.equal(order, torch.arange(len(order), device=order.device))
+        self.register_buffer('place', None if is_sorted else torch.argsort(order))
+        self.register_buffer('bias', None if conv.bias is None else conv.bias.detach()[:, None, None].clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of shape (N, C, H, W), as the convolution would see them."""
+        out = None
+        for k in range(self.rounds):
+            columns = getattr(self, f'columns{k}')
+            count = len(columns)
+            part = F.conv2d(x.index_select(1, columns), getattr(self, f'weight{k}'), None, self.stride, self.padding,
+                            self.dilation, count)
+            if out is None:
+                out = F.pad(part, (0, 0, 0, 0, 0, self.out_channels - count)) if count < self.out_channels else part
+            else:
+                out[:, :count] += part
+        out = out if self.place is None else out.index_select(1, self.place)
+        return out if self.bias is None else out + self.bias
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What became of one convolution; times of the example's batch, in ms, None where nothing was measured."""
+
+    name: str
+    rounds: int
+    dense_ms: float | None
+    gathered_ms: float | None
+    replaced: bool
+
+
+def gather_convs(model: nn.Module, example: object, measure: bool = True) -> list[Gathering]:
+    """Make masks permanent, and replace masked convolutions by gathered ones where these are faster, in place.
+
+    Only for inference: the state dict is no longer the host's.
+
+    Args:
+        model: Has masks, e.g. of ``ExpanderPruner``.
+        example: A batch of the size that will be run, on the device on which it will be.
+        measure: Whether to time every layer both ways; otherwise all are replaced that can be.
+
+    Returns:
+        One entry per masked convolution that can be replaced, in order of registration.
+    """
+    scope, inputs, found = Scope.of(model, example), {}, []
+    names = [name for name in masks(scope.model) if _can_be_gathered(scope.model.get_submodule(name))]
+    remove_masks(scope.model)
+
+    def record(module: nn.Module, args: tuple) -> None:
+        inputs.setdefault(module, args[0].detach())
+
+    hooks = [scope.model.get_submodule(name).register_forward_pre_hook(record) for name in names]
+    with tracing_mode(scope.model), torch.no_grad():
+        scope.forward(scope.example)
+        for hook in hooks:
+            hook.remove()
+        for name in names:
+            conv = scope.model.get_submodule(name)
+            gathered, times = GatheredConv2d(conv), (None, None)
+            if measure:
+                times = _least_ms(conv, inputs[conv]), _least_ms(gathered, inputs[conv])
+            replaced = not measure or times[1] < times[0]
+            found.append(Gathering(name, gathered.rounds, *times, replaced))
+            if replaced:
+                parent, _, child = name.rpartition('.')
+                setattr(scope.model.get_submodule(parent), child, gathered.train(conv.training))
+    return found
+
+
+def _can_be_gathered(module: nn.Module) -> bool:
+    return (isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == 'zeros'
+            and bool(module.weight.detach().any()))
+
+
+def _least_ms(module: nn.Module, x: Tensor) -> float:
+    """Least of a few runs, behind one that warms up."""
+    module(x)
+    times = []
+    for _ in range(RUNS):
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        start = time.perf_counter()
+        module(x)
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return min(times)
