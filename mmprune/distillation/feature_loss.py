@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.distillation.part import Part
 from mmprune.distillation.points import Point
+from mmprune.layout import bears_channels_last
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -48,7 +49,7 @@ class FeatureLoss:
             module for _, module in student.modules()
             if isinstance(module, _BatchNorm) and module not in inside and not _is_frozen(module)]
         self._train_norms = bn == 'train'
-        self._channels_last = _bears_channels_last(student)
+        self._channels_last = bears_channels_last(module for _, module in student.modules())
 
     def __deepcopy__(self, memo: dict) -> FeatureLoss:
         return self
@@ -93,16 +94,6 @@ class FeatureLoss:
             given, wanted = given[-1:], wanted[-1:]
         distances = [self.criterion(*map(_single, (a, b))) for a, b in zip(given, wanted, strict=True)]
         return torch.stack(distances).mean() if len(distances) > 1 else distances[0]
-
-
-def _bears_channels_last(part: Part) -> bool:
-    """Whether no conv is among those whose backward pass writes past its memory in this layout.
-
-    Strided 1×1 convs with fewer than 8 input channels do on CPUs (PyTorch 2.10, heap corruption); 16 is the width of
-    the widest vectors.
-    """
-    return all(max(conv.kernel_size) > 1 or max(conv.stride) == 1 or conv.in_channels >= 16
-               for _, conv in part.modules() if isinstance(conv, nn.Conv2d))
 
 
 def _single(feature: Tensor) -> Tensor:

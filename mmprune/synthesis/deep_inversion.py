@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mmprune.distortion.cache import content_key
 from mmprune.hosts import Scope
+from mmprune.layout import bears_channels_last
 from mmprune.registry import SYNTHESIZERS, ConfigError
 from mmprune.synthesis.base import Synthesizer
 from mmprune.synthesis.image_loss import ImageLoss, move
@@ -207,7 +208,8 @@ class DeepInversion(Synthesizer):
         generator = torch.Generator().manual_seed(_seed(self.seed, index))
         x = torch.randn(self.batch_size, *like.shape[1:], generator=generator).to(like)
         scaler = torch.amp.GradScaler('cuda') if self.amp and x.is_cuda else None
-        if scaler is not None or not x.is_cuda:  # where it is faster
+        is_faster = scaler is not None or not x.is_cuda
+        if is_faster and bears_channels_last(network.module.modules()):
             x = x.contiguous(memory_format=torch.channels_last)
         x.requires_grad_()
         labels = None if network.num_classes is None else self.labels(index, network.num_classes).to(x.device)
