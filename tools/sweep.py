@@ -1,6 +1,6 @@
-"""Run a config over a grid of its keys, in parallel processes, and write one table and one picture of all runs.
+r"""Run a config over a grid of its keys, in parallel processes, and write one table and one picture of all runs.
 
-    python tools/sweep.py CONFIG --seeds 3 --jobs 2 \\
+    python tools/sweep.py CONFIG --seeds 3 --jobs 2 \
         --grid pruning.pruner.allocator.ratio=0.3,0.5 pruning.restorer.type=LBYL,NeuronMerging,none
 
 Every cell is one run of tools/train.py in a folder of its own. What is finished is never run again, so the same

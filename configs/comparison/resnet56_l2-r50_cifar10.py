@@ -11,4 +11,5 @@ pruning = dict(
     target='backbone',
     pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5),
                 keep=['conv1', '*.conv2', '*.downsample*']),
+    restorer=None,
     input_shape=(3, 32, 32))

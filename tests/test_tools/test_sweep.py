@@ -18,6 +18,7 @@ def test_a_sweep_runs_every_cell_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert {path.name for path in folder.glob('sweep.*')} == {'sweep.csv', 'sweep.md', 'sweep.png'}
     reports = {path: path.read_bytes() for path in folder.glob('*/seed0/report.json')}
     assert len(reports) == 2
+    assert all((path.parent / 'report.html').stat().st_size > 5000 for path in reports)
     with mock.patch('subprocess.Popen', side_effect=AssertionError('a finished cell is run again')):
         tiny.call('sweep', config, '--work-dir', folder, *GRID)
     assert '2 finished earlier, 0 to do' in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Write configs/{lbyl,moment_restoration,expanders,comparison}/cells.json: every cell of the tables, for run_cells.py to run."""
+"""Write configs/*/cells.json of the folders below: every cell of the tables, for run_cells.py to run."""
 
 from __future__ import annotations
 
