@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from mmprune.groups import ChannelGroup, Member, is_depthwise
-from mmprune.surgery import widths
+from mmprune.surgery import tells_width, widths
 
 
 @contextmanager
@@ -32,18 +32,44 @@ def _mapped_already() -> Iterator[None]:
         tp.dependency.index_mapping.update_index_mapping = update
 
 
+class _Passage(tp.BasePruningFunc):
+    """What Torch-Pruning is told of a module that changes no channel but says how many there are."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: list) -> nn.Module:
+        """Do nothing: cutting is :mod:`mmprune.surgery`'s affair."""
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        """The channels that the layer says it has."""
+        return layer.out_channels
+
+    get_in_channels = get_out_channels
+
+
 class CarefulGraph(tp.DependencyGraph):
     """A dependency graph that takes a reshape for a flatten of feature maps only where it can be one.
 
     Torch-Pruning 1.6 guesses from channel counts. Among tokens, attention heads or shuffled channels the guess is
-    wrong, and its index lists grow without bound.
+    wrong, and its index lists grow without bound. What is put into a tensor by index (the features of boxes, level by
+    level) only seems to be reshaped: it keeps its axes.
     """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for kind in {type(module) for module in model.modules() if tells_width(module)}:
+            self.register_customized_layer(kind, _Passage())
 
     def _trace(self, *args: object, **kwargs: object) -> dict:
         module2node = super()._trace(*args, **kwargs)
         sizes = [getattr(node.grad_fn, '_saved_self_sym_sizes', ()) for node in module2node.values()
                  if node.type == tp.ops.OPTYPE.RESHAPE]
         self._2d_4d = self._2d_4d and all(len(size) in (0, 2, 4) for size in sizes)
+        for node in module2node.values():
+            if node.type == tp.ops.OPTYPE.RESHAPE and node.outputs and all(
+                    type(out.grad_fn).__name__.startswith('IndexPut') for out in node.outputs):
+                node.type = tp.ops.OPTYPE.ELEMENTWISE
         return module2node
 
     def all_channel_groups(self, exclude: set[nn.Module]) -> list[tp.Group | tuple[nn.Module, str]]:
@@ -81,7 +107,7 @@ def convert(raw: tp.Group, names: dict, parameter_names: dict, probes: set, orde
     """A Torch-Pruning group with all its channels, as one of ours."""
     reasons: list[str] = []
     is_interface = False
-    members: dict[str, list] = {kind: [] for kind in ('producers', 'depthwise', 'norms', 'readers')}
+    members: dict[str, list] = {kind: [] for kind in ('producers', 'depthwise', 'norms', 'passages', 'readers')}
     for item in raw.items:
         module = item.dep.target.module
         if obstacle := _obstacle(item.dep.target):
@@ -97,6 +123,8 @@ def convert(raw: tp.Group, names: dict, parameter_names: dict, probes: set, orde
         elif isinstance(module, (_BatchNorm, nn.PReLU)):
             if isinstance(module, _BatchNorm) or module.num_parameters > 1:
                 members['norms'].append((module, roots, channels))
+        elif isinstance(module, nn.Module) and tells_width(module):
+            members['passages'].append((module, roots, channels))
         elif is_depthwise(module):
             members['depthwise'].append((module, roots, channels))
         elif isinstance(module, (_ConvNd, nn.Linear)):

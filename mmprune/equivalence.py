@@ -26,7 +26,7 @@ def removed_channels(groups: Sequence[ChannelGroup], keeps: Keeps) -> tuple[dict
     for group in groups:
         if group.name not in keeps:
             continue
-        for member in (*group.producers, *group.depthwise, *group.norms):
+        for member in (*group.producers, *group.depthwise, *group.norms, *group.passages):
             outputs.setdefault(member.module, []).append(member.removed_channels(keeps[group.name]))
         for member in group.readers:
             inputs.setdefault(member.module, []).append(member.removed_channels(keeps[group.name]))
@@ -122,19 +122,28 @@ def refuse_wrong_groups(model: nn.Module, forward: Callable[[object], object], e
                         groups: Sequence[ChannelGroup]) -> None:
     """Give every group that the tracer got wrong a reason to stay whole.
 
-    All groups are tried at once, with a third of their units gone at random; only if that fails, one by one.
+    All groups are tried at once, with a third of their units gone at random; where that fails, half of them, and so on.
     """
     generator = torch.Generator().manual_seed(0)
     trial = {g.name: torch.randperm(g.width, generator=generator)[:max(1, g.width * 2 // 3)].sort().values
              for g in groups if g.prunable}
-    if not trial or slicing_error(model, forward, example, groups, trial)[0] <= TOLERANCE:
+
+    def are_right(suspects: Sequence[ChannelGroup]) -> bool:
+        error, problem = slicing_error(model, forward, example, suspects, trial)
+        if error > TOLERANCE and len(suspects) == 1:
+            suspects[0].reason = f'the traced coupling is wrong: with its channels cut, {problem}'
+        elif error > TOLERANCE:
+            middle = len(suspects) // 2
+            are_right(suspects[:middle])
+            are_right(suspects[middle:])
+        return error <= TOLERANCE
+
+    suspects = [group for group in groups if group.prunable]
+    if not suspects or are_right(suspects):
         return
-    for group in groups:
-        if group.prunable:
-            error, problem = slicing_error(model, forward, example, [group], trial)
-            if error > TOLERANCE:
-                group.reason = f'the traced coupling is wrong: with its channels cut, {problem}'
-    good = {name: keep for name, keep in trial.items() if next(g for g in groups if g.name == name).prunable}
-    error, problem = slicing_error(model, forward, example, groups, good)
+    good = [group for group in suspects if group.prunable]
+    if not good:
+        return
+    error, problem = slicing_error(model, forward, example, good, trial)
     if error > TOLERANCE:
         raise RuntimeError(f'the groups of this network are right one by one but not together: {problem}')

@@ -21,6 +21,7 @@ from mmprune.tracing import TracedModel, tracing_mode
 
 __all__ = ['ChannelGroup', 'GraphError', 'Member', 'find_groups', 'is_depthwise']
 
+OUTPUT = 'is an output of the network'
 INTERFACE = 'feeds what follows the target (prune_interface=False)'
 
 
@@ -54,7 +55,7 @@ def find_groups(model: nn.Module, forward: Callable[[Tensor], object], example: 
     with tracing_mode(model):
         traced = TracedModel(model, forward, example)
         order = traced.execution_order()
-        graph = CarefulGraph()
+        graph = CarefulGraph(model)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             try:
@@ -105,7 +106,7 @@ def _reason_to_keep(group: ChannelGroup, targets: Sequence[str], prune_interface
     if outside:
         return f'coupled to {outside[0]}, which is outside the target'
     if group.is_interface:
-        return 'is an output of the network' if '' in targets or prune_interface else INTERFACE
+        return OUTPUT if '' in targets or prune_interface else INTERFACE
     if not prune_interface and any(not is_inside(m.name, targets) for m in group.readers):
         return INTERFACE
     if not group.readers:

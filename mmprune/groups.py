@@ -49,6 +49,7 @@ class ChannelGroup:
         producers: Convs and linear layers whose outputs these are.
         depthwise: Depthwise convs on the way; they lose inputs and outputs together.
         norms: Batch norms (and PReLUs) on the way.
+        passages: Modules without weights that say how many channels pass them (RoI extractors).
         readers: Convs and linear layers whose inputs these are.
         reason: Empty if the group may be pruned, else why not.
         site: The group as arithmetic, for restorers and criteria that look at readers.
@@ -59,6 +60,7 @@ class ChannelGroup:
     producers: tuple[Member, ...] = ()
     depthwise: tuple[Member, ...] = ()
     norms: tuple[Member, ...] = ()
+    passages: tuple[Member, ...] = ()
     readers: tuple[Member, ...] = ()
     reason: str = ''
     site: Site | None = None
@@ -72,7 +74,7 @@ class ChannelGroup:
 
     def members(self) -> tuple[Member, ...]:
         """All modules that lose something, producers first."""
-        return (*self.producers, *self.depthwise, *self.norms, *self.readers)
+        return (*self.producers, *self.depthwise, *self.norms, *self.passages, *self.readers)
 
     def weights(self) -> list[Tensor]:
         """The filters of every producer as rows in unit order: float64, shape (n, s·fan_in), without bias."""

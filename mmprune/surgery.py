@@ -60,12 +60,21 @@ def _set(module: nn.Module, undo: Undo, **attributes: object) -> None:
         setattr(module, name, value)
 
 
+def tells_width(module: nn.Module) -> bool:
+    """Whether a module without weights says how many channels pass it, as mmdet's RoI extractors do."""
+    return hasattr(module, 'roi_layers') and isinstance(getattr(module, 'out_channels', None), int) \
+        and next(module.parameters(), None) is None
+
+
 def keep_outputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
     """Leave only the output channels ``keep`` (sorted) of a conv, linear layer, batch norm or PReLU.
 
-    A depthwise conv loses the same inputs with them.
+    A depthwise conv loses the same inputs with them; what only tells its width is told the new one.
     """
     count = len(keep)
+    if tells_width(module):
+        _set(module, undo, out_channels=count)
+        return
     if isinstance(module, _BatchNorm):
         for name in ('weight', 'bias', 'running_mean', 'running_var'):
             _select(module, name, 0, keep, undo)
@@ -135,6 +144,8 @@ def widths(module: nn.Module) -> tuple[int, int]:
         return module.out_features, module.in_features
     if isinstance(module, _ConvNd):
         return module.out_channels, module.in_channels
+    if tells_width(module):
+        return module.out_channels, module.out_channels
     count = module.num_features if isinstance(module, _BatchNorm) else module.num_parameters
     return count, count
 

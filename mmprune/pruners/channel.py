@@ -18,7 +18,7 @@ from mmprune.equivalence import Keeps, refuse_wrong_groups
 from mmprune.evaluation.complexity import CostModel
 from mmprune.evaluation.latency import LatencyModel
 from mmprune.evaluation.report import LayerRow
-from mmprune.graph import ChannelGroup, check_patterns, describe, find_groups, matches
+from mmprune.graph import OUTPUT, ChannelGroup, check_patterns, describe, find_groups, matches
 from mmprune.hosts import Scope
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.channel_plan import ChannelPlan, zero_columns
@@ -70,7 +70,11 @@ class ChannelPruner(Pruner):
     def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
              dense_widths: Mapping[str, int] | None = None) -> ChannelPlan:
         """See :meth:`Pruner.plan`."""
+        scope = scope.with_heads() if self.prune_interface else scope
         groups = find_groups(scope.model, scope.forward, scope.example, scope.targets, self.prune_interface, self.keep)
+        for group in groups:
+            if group.reason == OUTPUT and scope.unseen:
+                group.reason = f'feeds heads that cannot be traced: {scope.unseen}'
         _keep_former_grouped_convs(scope.model, groups)
         refuse_wrong_groups(scope.model, scope.forward, scope.probe_input(), groups)
         free = [group for group in groups if group.prunable]

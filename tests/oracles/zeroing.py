@@ -19,7 +19,7 @@ def zeroed_copy(dense: nn.Module, structure: str) -> nn.Module:
     with torch.no_grad():
         for name, entry in json.loads(structure)['modules'].items():
             module = model.get_submodule(name)
-            if 'out' not in entry or isinstance(module, nn.PReLU):
+            if 'out' not in entry or isinstance(module, nn.PReLU) or not hasattr(module, 'weight'):
                 continue
             removed = torch.ones(entry['dense'][0], dtype=torch.bool)
             removed[entry['out']] = False

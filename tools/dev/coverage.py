@@ -1,0 +1,309 @@
+"""The coverage matrix: every method and backbone of mmdet, every backbone of mmpretrain, pruned and put to work.
+
+    python tools/dev/coverage.py                    # what is missing in work_dirs/coverage, then docs/coverage.*
+    python tools/dev/coverage.py --only '*yolox*' --again
+
+Each network is built from the host's own config, without weights, with random statistics in its batch norms and fewer
+blocks of the same kinds; 30 % of the channels go. It works if its outputs equal those of the dense network with the
+removed channels zeroed, if the host's own loader builds the same network from the saved file, and if ``loss`` and
+``predict`` run on a random batch. Each case runs in a process of its own, with limits on time and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# not the folder of this file: other packages would take it for the module `coverage`
+sys.path[:1] = [str(ROOT)]
+
+import torch  # noqa: E402
+
+from mmprune.evaluation.report import versions  # noqa: E402
+from mmprune.files import write_atomically  # noqa: E402
+from tools.dev.coverage_cases import CLASSIFIERS, DETECTORS, Case, cases, make_shallow_classes  # noqa: E402
+
+#: Largest difference to the zeroed dense network, relative to the largest value of the output.
+TOLERANCE = 1e-4
+MARKS = {'works': '✓', 'refused': '–', 'wrong': '✗'}
+
+
+class Wrong(Exception):
+    """A pruned network that does not do what it should."""
+
+
+def check(case: Case) -> dict:
+    """Prune, compare, save, reload, train and predict.
+
+    Returns:
+        The case's status, reason and figures.
+    """
+    import mmprune
+    from mmprune.graph import GraphError
+    from mmprune.hosts import Scope, heads_of
+    from mmprune.registry import MODELS, ConfigError
+    from tests.networks import randomise
+    from tests.oracles.zeroing import distance, outputs, zeroed_copy
+
+    cfg = case.read()
+    _set_scope(case.host)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    logging.getLogger('mmengine').setLevel(logging.ERROR)
+    model.init_weights()
+    randomise(model)
+    model.eval()
+    images = torch.randn(2 if case.host == 'mmpretrain' else 1, *case.shape)
+    targets = [name for name in case.target.split(' + ') if name != 'neck' or hasattr(model, 'neck')]
+    if case.target == 'heads':
+        targets = heads_of(model)
+    dense = copy.deepcopy(model)
+    pruner = dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3),
+                  prune_interface=case.interface)
+    try:
+        report = mmprune.prune(model, images, targets, pruner, restorer=None)
+    except (ConfigError, GraphError) as error:
+        return {'status': 'refused', 'reason': str(error)}
+    flops = [stage.target_flops for stage in (report.stages[0], report.stages[-1])]
+    whole = [row.reason for row in report.layers if row.before == row.after]
+    found = {'flops_left': round(flops[1] / flops[0], 3) if flops[0] else None,
+             'groups': len(report.layers), 'cut': len(report.layers) - len(whole),
+             'kept': max(set(whole), key=whole.count) if whole else ''}
+    scopes = [Scope.of(net, images, targets) for net in (zeroed_copy(dense, model._mmprune_structure.to_json()), model)]
+    if case.interface:
+        scopes = [scope.with_heads() for scope in scopes]
+    expected, got = ([out.float() for out in outputs(_Call(scope), images) if out.is_floating_point() and out.numel()]
+                     for scope in scopes)
+    error = distance(expected, got)
+    if not error <= TOLERANCE:
+        raise Wrong(f'its outputs differ by {error:.1e} from those of the zeroed dense network')
+    with tempfile.TemporaryDirectory() as folder:
+        path = mmprune.save(model, Path(folder) / 'pruned.pth', meta={'dataset_meta': {'classes': ('one',)}})
+        again = _reload(case, cfg, path)
+    same = outputs(_Call(Scope.of(again, images)), images), outputs(_Call(Scope.of(model, images)), images)
+    if not all(torch.equal(a, b) for a, b in zip(*same)):
+        raise Wrong('the reloaded network gives other features')
+    _work(case, again, dense)
+    return {'status': 'works', 'reason': '', **found}
+
+
+class _Call(torch.nn.Module):
+    """A scope as a module."""
+
+    def __init__(self, scope: object) -> None:
+        super().__init__()
+        self.model, self._scope = scope.model, scope
+
+    def forward(self, images: torch.Tensor) -> object:
+        from mmprune.tracing import flatten_tensors
+        return flatten_tensors(self._scope.forward(images))
+
+
+def _set_scope(host: str) -> None:
+    from mmengine.registry import init_default_scope
+    if host == 'mmdet':
+        from mmdet.utils import register_all_modules
+        register_all_modules(init_default_scope=False)
+    init_default_scope(host)
+
+
+def _reload(case: Case, cfg: object, path: Path) -> torch.nn.Module:
+    """The network that the host's own loader builds."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model.host, cfg.model.type = cfg.model.type, 'mmprune.Pruned'
+    if case.host == 'mmdet':
+        from mmdet.apis import init_detector
+        return init_detector(cfg, str(path), device='cpu')
+    from mmpretrain.apis import get_model
+    return get_model(cfg, pretrained=str(path))
+
+
+def _work(case: Case, model: torch.nn.Module, dense: torch.nn.Module) -> None:
+    """``loss`` and ``predict``; what fails is tried on the dense network, too."""
+    for name, run in (('loss', _loss), ('predict', _predict)):
+        try:
+            run(case, model)
+        except Exception as error:
+            try:
+                run(case, dense)
+            except Exception as other:
+                raise Wrong(f'{name} cannot be tried, it fails in the dense network as well: {other!r:.200}') from other
+            raise Wrong(f'{name}: {error!r:.300}') from error
+
+
+def _batch(case: Case, model: torch.nn.Module, training: bool) -> dict:
+    if case.host == 'mmdet':
+        from mmdet.testing import demo_mm_inputs
+        kind = type(getattr(model, 'semantic_head', None) or getattr(model, 'panoptic_head', model)).__name__
+        batch = demo_mm_inputs(2, [case.shape, case.shape], num_items=[3, 2], num_classes=_classes(model),
+                               with_mask=True, with_semantic='Panoptic' in kind or 'semantic' in kind.lower())
+        for sample in batch['data_samples']:
+            sample.set_metainfo(dict(batch_input_shape=case.shape[1:], pad_shape=case.shape[1:]))
+            del sample.ignored_instances
+            boxes = sample.gt_instances.bboxes  # no empty ones
+            boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 8)
+        return model.data_preprocessor(batch, training)
+    from mmpretrain.structures import DataSample
+    samples = [DataSample().set_gt_label(k) for k in range(4)]
+    if case.config.startswith('csra'):
+        samples = [DataSample().set_gt_score(torch.rand(20).round()) for _ in range(4)]
+    images = [torch.randint(0, 255, case.shape, dtype=torch.uint8) for _ in range(4)]
+    return model.data_preprocessor({'inputs': images, 'data_samples': samples}, training)
+
+
+def _classes(model: torch.nn.Module) -> int:
+    counts = [module.num_classes for module in model.modules() if isinstance(getattr(module, 'num_classes', None), int)]
+    return max(2, min([*counts, 10]))
+
+
+def _loss(case: Case, model: torch.nn.Module) -> None:
+    model.train()
+    with torch.no_grad():
+        model.parse_losses(model(**_batch(case, model, True), mode='loss'))
+
+
+def _predict(case: Case, model: torch.nn.Module) -> None:
+    model.eval()
+    with torch.no_grad():
+        model(**_batch(case, model, False), mode='predict')
+
+
+def _child(case: Case, path: Path, gigabytes: float) -> None:
+    os.dup2(os.open(path.with_suffix('.log'), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(1, 2)
+    limit = int(gigabytes * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    start = time.perf_counter()
+    try:
+        make_shallow_classes()
+        found = check(case)
+    except MemoryError:
+        found = {'status': 'wrong', 'reason': f'needs more than {gigabytes:g} GiB'}
+    except Exception as error:
+        traceback.print_exc()
+        kind = '' if isinstance(error, Wrong) else f'{type(error).__name__}: '
+        found = {'status': 'wrong', 'reason': f'{kind}{error}'}
+    found['seconds'] = round(time.perf_counter() - start, 1)
+    write_atomically(path, json.dumps(found))
+
+
+def run_case(case: Case, folder: Path, seconds: float, gigabytes: float) -> dict:
+    """One case in a process of its own; what it found, also if it had to be ended."""
+    path = folder / f'{case.slug}.json'
+    path.unlink(missing_ok=True)
+    process = multiprocessing.get_context('fork').Process(target=_child, args=(case, path, gigabytes))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        found = {'status': 'wrong', 'reason': f'takes more than {seconds:g} s', 'seconds': seconds}
+    elif path.exists():
+        return json.loads(path.read_text())
+    else:
+        found = {'status': 'wrong', 'reason': f'its process ended with code {process.exitcode}', 'seconds': 0.0}
+    write_atomically(path, json.dumps(found))
+    return found
+
+
+def main() -> None:
+    """Run what is missing, write the documents."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--only', default='*', help="pattern of 'host/config [target]'")
+    parser.add_argument('--again', action='store_true', help='run also what was run')
+    parser.add_argument('--failed', action='store_true', help='run also what was run and did not work')
+    parser.add_argument('--seconds', type=float, default=60, help='limit for a case')
+    parser.add_argument('--gigabytes', type=float, default=8, help='limit for a case')
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'coverage')
+    parser.add_argument('--docs', type=Path, default=ROOT / 'docs')
+    args = parser.parse_args()
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    everything = list(cases())
+    known = {case: json.loads(path.read_text()) for case in everything
+             if (path := args.work_dir / f'{case.slug}.json').exists()}
+    todo = [case for case in everything if fnmatchcase(f'{case.host}/{case.config} [{case.label}]', args.only)
+            and (args.again or case not in known or (args.failed and known[case]['status'] != 'works'))]
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(1)
+    _import_hosts()
+    start = time.perf_counter()
+    for done, case in enumerate(todo, 1):
+        known[case] = found = run_case(case, args.work_dir, args.seconds, args.gigabytes)
+        left = (time.perf_counter() - start) / done * (len(todo) - done)
+        print(f'[{done}/{len(todo)}, {left / 60:.0f} min left] {case.config} [{case.label}]: {found["status"]} '
+              f'{found["seconds"]} s {found["reason"][:150]}', flush=True)
+    rows = [{'host': case.host, 'config': case.config, 'target': case.label, **known[case]}
+            for case in everything if case in known]
+    document = {'date': datetime.date.today().isoformat(), 'versions': dict(versions()), 'cases': rows}
+    write_atomically(args.docs / 'coverage.json', json.dumps(document, indent=1) + '\n')
+    write_atomically(args.docs / 'coverage.md', markdown(document))
+    counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
+    print(f'{counts}; written: {args.docs / "coverage.json"}, coverage.md')
+
+
+def _import_hosts() -> None:
+    """Once, before any process is forked."""
+    import mmdet.apis
+    import mmdet.testing
+    import mmpretrain.apis  # noqa: F401
+
+    import mmprune  # noqa: F401
+    import tests.networks  # noqa: F401
+
+
+def markdown(document: dict) -> str:
+    """The matrix for people."""
+    rows = document['cases']
+    counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
+    named = ', '.join(f'{name} {version}' for name, version in document['versions'].items())
+    lines = ['# Coverage', '',
+             f'Written by `python tools/dev/coverage.py` on {document["date"]} with {named}.', '',
+             'Each network is built from the config of its host, without weights, with random statistics and fewer '
+             'blocks of the same kinds. 30 % of the channels of every group go. ✓: the sliced network computes what '
+             'the dense one does with those channels zeroed, the host\'s loader rebuilds it from the saved file, and '
+             '`loss` and `predict` run. Beside it: the FLOPs left of the target. –: refused, '
+             'with the reason below. ✗: wrong. *interface*: with `prune_interface=True`, the target\'s outputs go '
+             'together with what reads them, FPN channels with the first layers of the heads.', '',
+             f'**{len(DETECTORS)} detectors, {len(CLASSIFIERS)} classifiers, {len(rows)} cases: {counts["works"]} work '
+             f'({100 * counts["works"] / max(1, len(rows)):.1f} %), {counts["refused"]} refused, '
+             f'{counts["wrong"]} wrong.**', '']
+    notes: dict[str, int] = {}
+    for host in ('mmdet', 'mmpretrain'):
+        mine = [row for row in rows if row['host'] == host]
+        targets = list(dict.fromkeys(row['target'] for row in mine))
+        lines += [f'## {host}', '', '| config | ' + ' | '.join(targets) + ' |', '| --- ' * (1 + len(targets)) + '|']
+        for config in dict.fromkeys(row['config'] for row in mine):
+            cells = []
+            for target in targets:
+                row = next((r for r in mine if (r['config'], r['target']) == (config, target)), None)
+                cells.append('' if row is None else _cell(row, notes))
+            lines.append(f'| {config} | ' + ' | '.join(cells) + ' |')
+        lines += ['', *(f'{target}: {sum(r["status"] == "works" for r in mine if r["target"] == target)} of '
+                        f'{sum(r["target"] == target for r in mine)} work.  ' for target in targets), '']
+    lines += ['## Reasons', '', *(f'{number}. {reason}' for reason, number in notes.items()), '']
+    return '\n'.join(lines)
+
+
+def _cell(row: dict, notes: dict[str, int]) -> str:
+    if row['status'] == 'works':
+        return f'✓ {row["flops_left"]:.0%}' if row.get('flops_left') else '✓'
+    reason = ' '.join(row['reason'].split())
+    return f'{MARKS[row["status"]]} [{notes.setdefault(reason, len(notes) + 1)}]'
+
+
+if __name__ == '__main__':
+    main()

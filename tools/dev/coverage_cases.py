@@ -1,0 +1,183 @@
+"""Which networks of mmdet and mmpretrain the coverage matrix tries, and how their depth is cut (never their widths)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+#: One config per method and per backbone, relative to mmdet's config folder.
+DETECTORS = [
+    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py',
+    'faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', 'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py',
+    'retinanet/retinanet_r50_fpn_1x_coco.py', 'retinanet/retinanet_r18_fpn_1x_coco.py',
+    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', 'atss/atss_r50_fpn_1x_coco.py', 'gfl/gfl_r50_fpn_1x_coco.py',
+    'paa/paa_r50_fpn_1x_coco.py', 'tood/tood_r50_fpn_1x_coco.py', 'vfnet/vfnet_r50_fpn_1x_coco.py',
+    'ssd/ssd300_coco.py', 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py', 'yolo/yolov3_d53_8xb8-320-273e_coco.py',
+    'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py', 'yolox/yolox_s_8xb8-300e_coco.py',
+    'yolox/yolox_nano_8xb8-300e_coco.py', 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py', 'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
+    'centernet/centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco.py',
+    'cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py', 'detr/detr_r50_8xb2-150e_coco.py',
+    'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py', 'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py',
+    'dab_detr/dab-detr_r50_8xb2-50e_coco.py', 'dino/dino-4scale_r50_8xb2-12e_coco.py',
+    'ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', 'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py',
+    'queryinst/queryinst_r50_fpn_1x_coco.py', 'yolact/yolact_r50_1xb8-55e_coco.py', 'solo/solo_r50_fpn_1x_coco.py',
+    'solo/decoupled-solo_r50_fpn_1x_coco.py', 'solov2/solov2_r50_fpn_1x_coco.py',
+    'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py', 'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+    'maskformer/maskformer_r50_ms-16xb1-75e_coco.py', 'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
+    'htc/htc-without-semantic_r50_fpn_1x_coco.py', 'detectors/detectors_cascade-rcnn_r50_1x_coco.py',
+    'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py', 'grid_rcnn/grid-rcnn_r50_fpn_gn-head_1x_coco.py',
+    'double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py', 'dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py',
+    'foveabox/fovea_r50_fpn_4xb4-1x_coco.py', 'fsaf/fsaf_r50_fpn_1x_coco.py',
+    'free_anchor/freeanchor_r50_fpn_1x_coco.py', 'guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py',
+    'nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco.py',
+    'nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py', 'pafpn/faster-rcnn_r50_pafpn_1x_coco.py',
+    'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py', 'reppoints/reppoints-moment_r50_fpn_1x_coco.py',
+    'sabl/sabl-faster-rcnn_r50_fpn_1x_coco.py', 'sabl/sabl-retinanet_r50_fpn_1x_coco.py',
+    'scnet/scnet_r50_fpn_1x_coco.py', 'tridentnet/tridentnet_r50-caffe_1x_coco.py',
+    'yolof/yolof_r50-c5_8xb8-1x_coco.py', 'autoassign/autoassign_r50-caffe_fpn_1x_coco.py',
+    'ddod/ddod_r50_fpn_1x_coco.py', 'ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py', 'rpn/rpn_r50_fpn_1x_coco.py',
+    'cascade_rpn/cascade-rpn_r50-caffe_fpn_1x_coco.py', 'carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py',
+    'dyhead/atss_r50_fpn_dyhead_1x_coco.py', 'fpg/faster-rcnn_r50_fpg_crop640-50e_coco.py',
+    'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py', 'boxinst/boxinst_r50_fpn_ms-90k_coco.py',
+    'groie/faste-rcnn_r50_fpn_groie_1x_coco.py', 'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py',
+    'dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py', 'gn/mask-rcnn_r50_fpn_gn-all_2x_coco.py',
+    'gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py', 'gcnet/mask-rcnn_r50-gcb-r4-c3-c5_fpn_1x_coco.py',
+    'empirical_attention/faster-rcnn_r50-attn0010-dcn_fpn_1x_coco.py',
+    'res2net/faster-rcnn_res2net-101_fpn_2x_coco.py', 'faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py',
+    'resnest/faster-rcnn_s50_fpn_syncbn-backbone+head_ms-range-1x_coco.py',
+    'regnet/faster-rcnn_regnetx-3.2GF_fpn_1x_coco.py', 'hrnet/faster-rcnn_hrnetv2p-w18-1x_coco.py',
+    'convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py', 'swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
+    'pvt/retinanet_pvt-t_fpn_1x_coco.py', 'pvt/retinanet_pvtv2-b0_fpn_1x_coco.py',
+    'efficientnet/retinanet_effb3_fpn_8xb4-crop896-1x_coco.py',
+]
+#: One config per backbone, relative to mmpretrain's config folder.
+CLASSIFIERS = [
+    'resnet/resnet18_8xb32_in1k.py', 'resnet/resnet50_8xb32_in1k.py', 'resnet/resnet18_8xb16_cifar10.py',
+    'resnext/resnext50-32x4d_8xb32_in1k.py', 'seresnet/seresnet50_8xb32_in1k.py',
+    'resnest/resnest50_32xb64_in1k.py', 'res2net/res2net50-w26-s8_8xb32_in1k.py', 'wrn/wide-resnet50_8xb32_in1k.py',
+    'regnet/regnetx-1.6gf_8xb128_in1k.py', 'repvgg/repvgg-A0_8xb32_in1k.py', 'vgg/vgg16bn_8xb32_in1k.py',
+    'densenet/densenet121_4xb256_in1k.py', 'hrnet/hrnet-w18_4xb32_in1k.py', 'cspnet/cspdarknet50_8xb32_in1k.py',
+    'cspnet/cspresnet50_8xb32_in1k.py', 'mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
+    'mobilenet_v3/mobilenet-v3-small_8xb128_in1k.py', 'mobileone/mobileone-s0_8xb32_in1k.py',
+    'shufflenet_v1/shufflenet-v1-1x_16xb64_in1k.py', 'shufflenet_v2/shufflenet-v2-1x_16xb64_in1k.py',
+    'efficientnet/efficientnet-b0_8xb32_in1k.py', 'efficientnet_v2/efficientnetv2-b0_8xb32_in1k.py',
+    'inception_v3/inception-v3_8xb32_in1k.py', 'lenet/lenet5_mnist.py', 'convnext/convnext-tiny_32xb128_in1k.py',
+    'convnext_v2/convnext-v2-atto_32xb32_in1k.py', 'convmixer/convmixer-768-32_10xb64_in1k.py',
+    'replknet/replknet-31B_32xb64_in1k.py', 'repmlp/repmlp-base_8xb64_in1k.py', 'hornet/hornet-tiny_8xb128_in1k.py',
+    'van/van-tiny_8xb128_in1k.py', 'poolformer/poolformer-s12_32xb128_in1k.py', 'riformer/riformer-s12_8xb128_in1k.py',
+    'mobilevit/mobilevit-xxsmall_8xb128_in1k.py', 'edgenext/edgenext-xsmall_8xb256_in1k.py',
+    'efficientformer/efficientformer-l1_8xb128_in1k.py', 'levit/levit-128s_8xb256_in1k.py',
+    'conformer/conformer-tiny-p16_8xb128_in1k.py', 'mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py',
+    'vision_transformer/vit-base-p16_64xb64_in1k.py', 'deit/deit-small_4xb256_in1k.py',
+    'deit/deit-small-distilled_4xb256_in1k.py', 'swin_transformer/swin-tiny_16xb64_in1k.py',
+    'swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py', 't2t_vit/t2t-vit-t-14_8xb64_in1k.py',
+    'tinyvit/tinyvit-5m_8xb256_in1k.py', 'tnt/tnt-s-p16_16xb64_in1k.py', 'twins/twins-svt-small_8xb128_in1k.py',
+    'twins/twins-pcpvt-small_8xb128_in1k.py', 'mvit/mvitv2-tiny_8xb256_in1k.py', 'davit/davit-tiny_4xb256_in1k.py',
+    'xcit/xcit-nano-12-p16_8xb128_in1k.py', 'vig/vig-tiny_8xb128_in1k.py', 'vig/pvig-tiny_8xb128_in1k.py',
+]
+#: Input (C, H, W) where 3 × 128 × 160 will not do.
+SHAPES = {
+    'ssd/ssd300_coco.py': (3, 300, 300), 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py': (3, 320, 320),
+    'lenet/lenet5_mnist.py': (1, 32, 32), 'resnet/resnet18_8xb16_cifar10.py': (3, 32, 32),
+    'inception_v3/inception-v3_8xb32_in1k.py': (3, 299, 299),
+    'cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py': (3, 128, 128),
+    'swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py': (3, 256, 256),
+}
+DETECTOR_SHAPE, CLASSIFIER_SHAPE = (3, 128, 160), (3, 224, 224)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network and what is pruned of it.
+
+    Attributes:
+        host: 'mmdet' or 'mmpretrain'.
+        config: Path in the host's config folder.
+        target: Module path(s), joined by ' + '.
+        interface: Whether the outputs of the target are pruned with what reads them.
+    """
+
+    host: str
+    config: str
+    target: str
+    interface: bool = False
+
+    @property
+    def label(self) -> str:
+        """The target as the matrix names it."""
+        return self.target + (', interface' if self.interface else '')
+
+    @property
+    def slug(self) -> str:
+        """A file name."""
+        return f'{self.host}-{self.config.removesuffix(".py")}-{self.label}'.translate(str.maketrans('/+, ', '____'))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return SHAPES.get(self.config, DETECTOR_SHAPE if self.host == 'mmdet' else CLASSIFIER_SHAPE)
+
+    def read(self) -> Config:
+        """The config, without any file of weights in it, and less deep."""
+        from mmengine.hub import get_config
+
+        cfg = get_config(f'{self.host}::{self.config}')
+        _forget_weights(cfg.model)
+        _make_shallow(cfg.model)
+        return cfg
+
+
+def _forget_weights(node: object) -> None:
+    if isinstance(node, dict):
+        for key in ('pretrained', 'teacher_ckpt'):
+            if key in node:
+                node[key] = None
+        init = node.get('init_cfg')
+        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+            node['init_cfg'] = None
+        if isinstance(node.get('type'), str) and node['type'].startswith('timm.'):
+            node['pretrained'] = False
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _forget_weights(child)
+
+
+def _make_shallow(model: dict) -> None:
+    """Fewer blocks of the same kinds, where a config says how many."""
+    backbone = model.backbone
+    if backbone.type == 'SwinTransformer' and 'depths' in backbone:
+        backbone.depths = [2] * len(backbone.depths)
+    if backbone.type in ('PyramidVisionTransformer', 'PyramidVisionTransformerV2'):
+        backbone.num_layers = [1] * 4
+    if backbone.type == 'VisionTransformer' and isinstance(backbone.get('arch'), str):
+        backbone.out_indices = -1
+    for part in (model.get('encoder'), (model.get('panoptic_head') or {}).get('pixel_decoder', {}).get('encoder')):
+        if part and 'num_layers' in part:
+            part.num_layers = 1
+
+
+def make_shallow_classes() -> None:
+    """Fewer blocks of the same kinds, where a class says how many; for this process."""
+    import mmdet.models.backbones as det
+    import mmpretrain.models.backbones as cls
+
+    for module in (det, cls):
+        for name in vars(module):
+            table = getattr(getattr(module, name), 'arch_settings', None)
+            if isinstance(table, dict) and 'Res' in name and name != 'RegNet':
+                for depth, entry in table.items():
+                    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], tuple):
+                        table[depth] = (entry[0], tuple(min(n, 2) for n in entry[1]))
+    det.Darknet.arch_settings = {53: ((1, 2, 2, 2, 2), det.Darknet.arch_settings[53][1])}
+
+
+def cases() -> Iterator[Case]:
+    """Everything the matrix tries, the plainest targets first."""
+    for host, configs in (('mmdet', DETECTORS), ('mmpretrain', CLASSIFIERS)):
+        yield from (Case(host, config, 'backbone') for config in configs)
+    yield from (Case('mmdet', config, 'backbone + neck', interface=True) for config in DETECTORS)
+    yield from (Case('mmdet', config, 'heads') for config in DETECTORS)
+    yield from (Case('mmdet', config, 'backbone + neck') for config in DETECTORS)
