@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,26 +33,37 @@ def refuse_bad_numbers(model: nn.Module, blame: str) -> None:
             raise ConfigError(f'{blame}: {name} has negative variances (down to {float(tensor.min()):.4g})')
 
 
-def refuse_bad_outputs(scope: Scope) -> None:
-    """Refuse a network whose numbers are finite, but so large that its outputs are not.
+def refuse_bad_outputs(scope: Scope) -> list[str]:
+    """Refuse a network whose numbers are finite, but so large that a layer's outputs are not.
+
+    Only layers with weights count: some hosts mean the -inf with which they mask what they return.
+
+    Returns:
+        A warning if nothing is to blame, but the network's own outputs are not finite; else nothing.
 
     Raises:
         ConfigError: Names the first layer that overflows.
     """
-    probe, found = scope.probe_input(), []
+    probe, first = scope.probe_input(), []
+
+    def watch(module: nn.Module, args: object, output: object, name: str) -> None:
+        if not first and not _finite(output) and _finite(args):
+            first.append(name)
+
     with tracing_mode(scope.model), torch.no_grad():
         if _finite(scope.forward(probe)):
-            return
-        hooks = [module.register_forward_hook(
-            lambda module, args, output, name=name: None if found or _finite(output) else found.append(name))
-            for name, module in scope.model.named_modules() if name and not any(module.children())]
+            return []
+        hooks = [module.register_forward_hook(partial(watch, name=name)) for name, module in
+                 scope.model.named_modules() if any(True for _ in module.parameters(recurse=False))]
         try:
             scope.forward(probe)
         finally:
             for hook in hooks:
                 hook.remove()
-    raise ConfigError(f'load_from: the network gives NaN or Inf for random images, first in '
-                      f'{found[0] if found else "its output"}; its weights or statistics are too large')
+    if first:
+        raise ConfigError(f'load_from: the network gives NaN or Inf for random images, first in {first[0]}; its '
+                          'weights or statistics are too large')
+    return ['the network gives NaN or Inf for random images, in an operation without weights']
 
 
 def weak_layers(model: nn.Module) -> list[str]:
@@ -74,12 +86,10 @@ def weak_layers(model: nn.Module) -> list[str]:
 
 
 def _numbers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, and the statistics of batch norms of any library; other buffers may hold what they like."""
     yield from ((name, p.detach()) for name, p in model.named_parameters() if p.is_floating_point())
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm):
-            for key in ('running_mean', 'running_var'):
-                if getattr(module, key) is not None:
-                    yield f'{name}.{key}' if name else key, getattr(module, key)
+    yield from ((name, buffer) for name, buffer in model.named_buffers()
+                if name.rpartition('.')[2] in ('running_mean', 'running_var'))
 
 
 def _finite(outputs: object) -> bool:

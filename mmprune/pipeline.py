@@ -56,7 +56,7 @@ class Pipeline:
         refuse_bad_numbers(self.scope.model, 'load_from')
         first = not self.report.stages
         if first:
-            refuse_bad_outputs(self.scope)
+            self.report.warnings += refuse_bad_outputs(self.scope)
             if self.pruner.default_restorer is not None:  # some prune at initialisation, where zeros are meant
                 self.report.warnings += weak_layers(self.scope.model)
             self.report.target = ', '.join(target for target in self.scope.targets if target)
@@ -76,8 +76,8 @@ class Pipeline:
         start = time.perf_counter()
         with _mistakes_of_input():
             plan.apply(self.restorer, self.images)
-        refuse_bad_numbers(self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and its '
-                                             'images')
+        refuse_bad_numbers(self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and '
+                                             'its images')
         self._take_warnings(plan)
         self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}')
         return plan

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 import mmprune
 from mmprune.registry import ALLOCATORS, CRITERIA, RESTORERS, ConfigError
@@ -62,9 +63,10 @@ def part(name: str, **more: object) -> dict:
 
 
 def settings() -> list:
-    """One setting per registered criterion, restorer and allocator (with both pruners), the rest as plain as can be."""
+    """One setting per criterion, restorer and allocator (with both pruners), the rest as plain as can be."""
     channel = dict(type='ChannelPruner', allocator=UNIFORM, min_channels=1)
-    found = [(f'criterion {name}', dict(channel, criterion=part(name)), None) for name in sorted(CRITERIA.module_dict)]
+    found = [(f'criterion {name}', dict(channel, criterion=part(name), keep=['6'] if name == 'BNScale' else ()), None)
+             for name in sorted(CRITERIA.module_dict)]
     found += [(f'restorer {name}', channel, name) for name in sorted(RESTORERS.module_dict)]
     found.append(('restorer on images', channel, dict(type='MomentRestoration', moments='images')))
     found.append(('restorer with control', channel, dict(type='BNRecalibration', control=True)))
@@ -122,3 +124,70 @@ def test_images_with_nan_are_refused(restorer: object) -> None:
     with pytest.raises(ConfigError, match='NaN or Inf'):
         mmprune.prune(network(), EXAMPLE, pruner=dict(type='ChannelPruner', allocator=UNIFORM), restorer=restorer,
                       images=bad)
+
+
+class _MasksOutputs(nn.Module):
+    """Has a buffer that is no number on purpose, and returns scores of -inf for what is not wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+        self.register_buffer('unknown', torch.full((4,), math.nan))
+        self.register_buffer('mask', torch.tensor([0.0, -math.inf, 0.0, 0.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + self.mask
+
+
+def group_norms() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+                         nn.Conv2d(8, 4, 3))
+
+
+def frozen_norms() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), FrozenBatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+                         nn.Conv2d(8, 4, 3))
+
+
+def without_statistics() -> nn.Sequential:
+    model = network()
+    model[1] = nn.BatchNorm2d(8, affine=False)
+    model[4] = nn.BatchNorm2d(8, track_running_stats=False)
+    return model
+
+
+@pytest.mark.parametrize('build', [group_norms, frozen_norms, without_statistics, _MasksOutputs,
+                                   lambda: network().double(), lambda: network().train(),
+                                   lambda: network().to(torch.bfloat16)])
+def test_what_is_unusual_but_meant_is_not_refused(build: Callable[[], nn.Module]) -> None:
+    model = build()
+    report = mmprune.prune(model, EXAMPLE, pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=UNIFORM),
+                           restorer=None)
+    assert any(row.after < row.before for row in report.layers)
+    assert ('NaN or Inf for random images, in an operation' in ' '.join(report.warnings)) == (build is _MasksOutputs)
+
+
+def test_frozen_statistics_are_looked_at_too() -> None:
+    model = frozen_norms()
+    model[1].running_var[2] = math.nan
+    with pytest.raises(ConfigError, match=r'1\.running_var contains NaN or Inf \(1 of 8'):
+        mmprune.prune(model, EXAMPLE, pruner=dict(type='ChannelPruner', allocator=UNIFORM))
+
+
+def test_layers_of_zeros_are_meant_at_initialisation() -> None:
+    model = network()
+    with torch.no_grad():
+        model[10].weight.zero_()
+    report = mmprune.prune(model, EXAMPLE, pruner=dict(type='ExpanderPruner', graph='XNet', degree=2))
+    assert not any('dead' in text for text in report.warnings)
+
+
+def test_the_layer_that_overflows_first_is_named() -> None:
+    """Not the ones behind it, which only pass the damage on."""
+    model = network()
+    with torch.no_grad():
+        model[3].weight.fill_(1e30)
+        model[6].weight.fill_(1e30)
+    with pytest.raises(ConfigError, match='first in 6;'):
+        mmprune.prune(model, EXAMPLE, pruner=dict(type='ChannelPruner', allocator=UNIFORM))
