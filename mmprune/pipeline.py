@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmprune.evaluation.complexity import Complexity, measure
 from mmprune.evaluation.report import Report, Stage
+from mmprune.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
 from mmprune.hosts import Scope
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.registry import ConfigError
@@ -52,8 +53,12 @@ class Pipeline:
         if self.restorer is not None and self.restorer.needs_images and self.images is None:
             raise ConfigError(f'restorer: {type(self.restorer).__name__} needs images; give pruning.images '
                               "(e.g. 'train_dataloader'), or a restorer that needs none")
+        refuse_bad_numbers(self.scope.model, 'load_from')
         first = not self.report.stages
         if first:
+            self.report.warnings += refuse_bad_outputs(self.scope)
+            if self.pruner.default_restorer is not None:  # some prune at initialisation, where zeros are meant
+                self.report.warnings += weak_layers(self.scope.model)
             self.report.target = ', '.join(target for target in self.scope.targets if target)
             self.stage('dense', time.perf_counter())
         start = time.perf_counter()
@@ -71,6 +76,8 @@ class Pipeline:
         start = time.perf_counter()
         with _mistakes_of_input():
             plan.apply(self.restorer, self.images)
+        refuse_bad_numbers(self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and '
+                                             'its images')
         self._take_warnings(plan)
         self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}')
         return plan
