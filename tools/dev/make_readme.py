@@ -1,6 +1,6 @@
-"""Rewrite the result tables of README.md and configs/*/README.md from cells.json and results.json.
+"""Rewrite the result tables (and one figure) of README.md, configs/*/README.md and docs/ from the runs' results.json.
 
-A table stands between two marks, and says which cells it shows; in README.md the folder is named too:
+A table stands between two marks, and says which cells it shows; outside configs/ the folder is named too:
 
     <!-- table lbyl/resnet56_cifar10 criterion=L2Norm ratio=0.3,0.5 -->
     <!-- end of table -->
@@ -17,6 +17,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+import comparison_figure  # noqa: E402
+
 MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 SIZES = {
     'params': 'parameters left',
@@ -39,6 +43,17 @@ class Results:
         self.names = [cell['cell'] for cell in content['cells']]
         for name, spec in self.tables.items():  # a table that shows other columns of another's cells
             self._show_again(spec.get('cells', name), name)
+            for key, source in spec.get('borrowed', {}).items():
+                self._borrow(key, source)
+
+    def _borrow(self, key: str, source: str) -> None:
+        """Take a cell from another folder's results, where it was run."""
+        other, _, name = source.partition('/')
+        path = self.folder.parent / other / 'results.json'
+        found = json.loads(path.read_text()).get(name) if path.exists() else None
+        self.names.append(key)
+        if found is not None:
+            self.measured[key] = found
 
     def _show_again(self, table: str, name: str) -> None:
         if table != name:
@@ -181,20 +196,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a README is not current')
     args = parser.parse_args()
-    stale = False
-    for path in [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md'))]:
-        text = updated(path) if path.exists() else None
-        if text is not None and text != path.read_text():
-            stale = True
-            print(
-                f'{path.relative_to(ROOT)}: '
-                + ('not current; run python tools/dev/make_readme.py' if args.check else 'tables written')
-            )
-            if not args.check:
-                from mmprune.files import write_atomically  # imports torch, which a check can do without
+    texts = {path: updated(path) for path in [
+        ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]}
+    texts[comparison_figure.PATH] = comparison_figure.draw(Results(ROOT / 'configs/comparison'))
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        print(f'{path.relative_to(ROOT)}: '
+              + ('not current; run python tools/dev/make_readme.py' if args.check else 'written'))
+        if not args.check:
+            from mmprune.files import write_atomically  # imports torch, which a check can do without
 
-                write_atomically(path, text)
-    sys.exit(int(args.check and stale))
+            write_atomically(path, texts[path])
+    sys.exit(int(args.check and bool(stale)))
 
 
 if __name__ == '__main__':
