@@ -128,6 +128,7 @@ class Case:
         cfg = get_config(f'{self.host}::{self.config}')
         _forget_weights(cfg.model)
         _make_shallow(cfg.model)
+        _limit_boxes([cfg.model.get('train_cfg'), cfg.model.get('test_cfg')])
         return cfg
 
 
@@ -143,6 +144,18 @@ def _forget_weights(node: object) -> None:
             node['pretrained'] = False
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
         _forget_weights(child)
+
+
+def _limit_boxes(node: object) -> None:
+    """Fewer boxes per image, for speed."""
+    if isinstance(node, dict):
+        for key, most in (('nms_pre', 100), ('nms_post', 32), ('max_per_img', 32)):
+            if isinstance(node.get(key), int):
+                node[key] = min(node[key], most)
+        if isinstance(node.get('sampler'), dict) and 'num' in node['sampler']:
+            node['sampler']['num'] = min(node['sampler']['num'], 32)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _limit_boxes(child)
 
 
 def _make_shallow(model: dict) -> None:
@@ -170,8 +183,8 @@ def make_shallow_classes() -> None:
             if isinstance(table, dict) and 'Res' in name and name != 'RegNet':
                 for depth, entry in table.items():
                     if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], tuple):
-                        table[depth] = (entry[0], tuple(min(n, 2) for n in entry[1]))
-    det.Darknet.arch_settings = {53: ((1, 2, 2, 2, 2), det.Darknet.arch_settings[53][1])}
+                        table[depth] = (entry[0], tuple(min(n, m) for n, m in zip(entry[1], (1, 2, 1, 1))))
+    det.Darknet.arch_settings = {53: ((1, 2, 1, 1, 1), det.Darknet.arch_settings[53][1])}
 
 
 def cases() -> Iterator[Case]:
