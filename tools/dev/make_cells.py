@@ -54,6 +54,39 @@ NM_L1 = {'0.5': (88.69, 88.40), '0.6': (86.92, 85.17), '0.7': (82.75, 71.26), '0
 NM_OFF = 'lenet300_fashion_mnist/L2Norm/0.5/NeuronMerging'
 
 
+#: Networks that were trained here, by configs of this repository, and the real images for batch norms.
+TRAINED_HERE = {
+    **{
+        f'{name}_cifar10_jpeg': (
+            {
+                **TOP1,
+                'title': f'{title}, JPEG copy of CIFAR-10',
+                'images': 10000,
+                'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
+                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_6.pth'],
+            },
+            {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
+        )
+        for name, title in (
+            ('vgg16', 'VGG-16-BN of a quarter width'),
+            ('densenet', 'DenseNet-16, growth 8'),
+            ('mobilenetv2', 'MobileNetV2 of half width'),
+        )
+    },
+    'retinanet_bccd': (
+        {
+            'metric': 'pascal_voc/mAP',
+            'unit': 'mAP at IoU .5',
+            'title': 'RetinaNet, ResNet-18 of half width, BCCD',
+            'images': 72,
+            'config': 'configs/bccd/retinanet_r18_fpn_bccd_pruned.py',
+            'needs': ['data/detection/bccd', 'work_dirs/retinanet_r18_fpn_bccd/epoch_30.pth'],
+        },
+        {'pruning.images': 'train_dataloader', 'pruning.num_images': 205},
+    ),
+}
+
+
 def rows_of(net: str, accuracy: dict) -> dict[tuple[str, str], dict[str, float]]:
     """Published figures by (criterion, ratio); empty where there are none but the cell can be run."""
     rows = {(name, ratio): found for name, ratios in accuracy.get(net, {}).items() for ratio, found in ratios.items()}
@@ -164,12 +197,21 @@ def moment_restoration() -> dict[str, object]:
                             dict(cell=f'{name}_cifar10/{criterion}/{ratio}/{column}', **cell)
                             | (dict(config=f'configs/lbyl/{NETS["resnet56_cifar10"]["config"]}') if shared else {})
                         )
+    auto = dict(restorer=dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto'))
+    for net, (spec, options) in TRAINED_HERE.items():
+        tables[net] = spec
+        for ratio in (0.3, 0.5):
+            for column, cell in {**repairs, 'LBYL-auto': auto}.items():
+                if column != 'LBYL':  # there are no published λ for these networks
+                    extra = dict(options=options) if column == 'BNRecalibration' else {}
+                    cells.append(dict(cell=f'{net}/L2Norm/{ratio}/{column}', **{**cell, **extra}))
     columns = {
         'cut': 'cut only',
         'NeuronMerging': 'Neuron Merging',
         'LBYL': 'LBYL',
+        'LBYL-auto': 'LBYL, λ chosen without data',
         'MomentRestoration': 'MomentRestoration',
-        'BNRecalibration': 'BN re-estimation, 1,000 real images',
+        'BNRecalibration': 'BN re-estimation, real images',
     }
     return dict(columns=columns, tables=tables, cells=cells)
 

@@ -1,0 +1,11 @@
+# Half of the channels of every conv gone, repaired without an image
+_base_ = ['vgg16_cifar10-jpeg.py']
+
+model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
+load_from = 'work_dirs/vgg16_cifar10-jpeg/epoch_6.pth'
+
+pruning = dict(
+    target='backbone',
+    pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)),
+    restorer=dict(type='MomentRestoration'),
+    input_shape=(3, 32, 32))
