@@ -29,6 +29,7 @@ quickstart: env
 	@echo "table    above, and in $(QUICKSTART)/pruned/*/*.log"
 	@echo "report   $(QUICKSTART)/pruned/report.json"
 	@echo "picture  $(QUICKSTART)/pruned/report.png"
+	@echo "page     $(QUICKSTART)/pruned/report.html"
 	@echo "network  $(QUICKSTART)/pruned/finetuned.pth"
 
 test: env

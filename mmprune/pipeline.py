@@ -15,6 +15,7 @@ from torch import Tensor
 from mmprune.evaluation.complexity import Complexity, measure
 from mmprune.evaluation.latency import is_slow, time_cut, why_slow
 from mmprune.evaluation.report import Report, Stage
+from mmprune.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
 from mmprune.hosts import Scope
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.registry import ConfigError
@@ -56,8 +57,12 @@ class Pipeline:
         if self.restorer is not None and self.restorer.needs_images and self.images is None:
             raise ConfigError(f'restorer: {type(self.restorer).__name__} needs images; give pruning.images '
                               "(e.g. 'train_dataloader'), or a restorer that needs none")
+        refuse_bad_numbers(self.scope.model, 'load_from')
         first = not self.report.stages
         if first:
+            self.report.warnings += refuse_bad_outputs(self.scope)
+            if self.pruner.default_restorer is not None:  # some prune at initialisation, where zeros are meant
+                self.report.warnings += weak_layers(self.scope.model)
             self.report.target = ', '.join(target for target in self.scope.targets if target)
             self.stage('dense', time.perf_counter())
         start = time.perf_counter()
@@ -76,6 +81,8 @@ class Pipeline:
         start = time.perf_counter()
         with _mistakes_of_input():
             plan.apply(self.restorer, self.images)
+        refuse_bad_numbers(self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and '
+                                             'its images')
         self._take_warnings(plan)
         self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}', milliseconds)
         return plan
@@ -112,6 +119,9 @@ class Pipeline:
         stage = Stage(name, counts.params, counts.flops, counts.nonzero_params, counts.target_params,
                       counts.target_flops, metrics, round(seconds, 3), note, round(target_ms, 3))
         self.report.input_shape = counts.input_shape
+        dense = self.report.extra.get('layer_flops') or {}  # of every layer: dense, now
+        self.report.extra['layer_flops'] = {key: [dense.get(key, [count])[0], counts.layer_flops.get(key, 0)]
+                                            for key, count in {**counts.layer_flops, **dense}.items()}
         self.report.stages.append(stage)
         return stage
 

@@ -1,4 +1,4 @@
-"""Write configs/{lbyl,moment_restoration,expanders}/cells.json: every cell of the tables, for run_cells.py to run."""
+"""Write configs/*/cells.json of the folders below: every cell of the tables, for run_cells.py to run."""
 
 from __future__ import annotations
 
@@ -245,12 +245,90 @@ def expanders() -> dict[str, object]:
     return dict(columns={'trained': 'last epoch, mean ± std of three seeds'}, tables={name: table}, cells=cells)
 
 
+def comparison() -> dict[str, object]:
+    """All methods on one network at equal FLOPs, and every criterion with every repair."""
+    own = 'configs/comparison/resnet56_l2-r50_cifar10.py'
+    table = {
+        **TOP1,
+        'title': 'ResNet-56, CIFAR-10',
+        'images': 1017,
+        'config': own,
+        'needs': [
+            'data/weights/resnet56_nm_cifar10.pth',
+            LOSSLESS.format('test_lossless_1017'),
+            LOSSLESS.format('train_lossless_8068'),
+        ],
+    }
+    l2, obs = dict(criterion='L2Norm'), dict(criterion='MomentOBS')
+    merging = dict(type='NeuronMerging', threshold=0.1, lam=0.85)
+    lbyl = dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto')
+    moment, recalibration = dict(type='MomentRestoration'), dict(type='BNRecalibration')
+    images = {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000}
+    curves = {'num_images': 128, 'points': 32}
+    dfbf = {'config': 'configs/dfbf/resnet56_dfbf-l2-r50_cifar10.py',
+            'options': {'pruning.images.root': 'work_dirs/cells/dfbf/images'}}
+    #: Row, what it is called, what is cut, and what follows.
+    methods = [
+        ('cut', 'cut only (L2 norm)', l2, {}),
+        ('NeuronMerging', 'Neuron Merging (L2 norm)', l2, dict(restorer=merging)),
+        ('LBYL', 'LBYL, λ chosen without data (L2 norm)', l2, dict(restorer=lbyl)),
+        ('RedundancyGraph', 'RedundancyGraph on noise', 'graph', {}),
+        ('RedundancyGraph-LBYL', 'RedundancyGraph on noise, LBYL', 'graph', dict(restorer=lbyl)),
+        ('RateDistortion', 'RateDistortion on noise (L2 norm)', 'rd-l2', {}),
+        ('DFBF', 'DFBF, synthetic images (L2 norm)', l2, dfbf),
+        ('DFBF-MomentRestoration', 'DFBF from MomentRestoration (L2 norm)', l2, dict(restorer=moment, **dfbf)),
+        ('MomentRestoration', 'MomentRestoration (L2 norm)', l2, dict(restorer=moment)),
+        ('MomentOBS', 'MomentRestoration (MomentOBS)', obs, dict(restorer=moment)),
+        ('MomentOBS-RateDistortion', 'MomentRestoration (MomentOBS, RateDistortion on noise)', 'rd-obs',
+         dict(restorer=moment)),
+        ('BNRecalibration', 'for comparison: BN re-estimation, 1,000 real images (L2 norm)', l2,
+         dict(restorer=recalibration, options=images)),
+    ]
+    cells = []
+    for left in (0.7, 0.5):
+        for row, _, cut, cell in methods:
+            if cut == 'graph':
+                parts = {'criterion.type': 'RedundancyGraph', 'criterion.inputs': 'noise',
+                         'criterion.target.flops': left}
+            elif isinstance(cut, str):
+                parts = {'criterion': 'L2Norm' if cut == 'rd-l2' else 'MomentOBS', 'allocator.type': 'RateDistortion',
+                         'allocator.target.flops': left, 'allocator.curves': curves}
+            else:
+                parts = {**cut, 'allocator.type': 'Uniform', 'allocator.target.flops': left}
+            pruner = {'type': 'ChannelPruner', **parts, 'keep': ['conv1', '*.conv2', '*.downsample*']}
+            cells.append(dict(cell=f'methods/{row}/{left}/final', pruner=pruner, **cell))
+    for criterion in ('L1Norm', 'L2Norm', 'GeometricMedian', 'BNScale', 'MomentOBS', 'Random'):
+        for column, restorer in (('none', None), ('NeuronMerging', merging), ('LBYL', lbyl),
+                                 ('MomentRestoration', moment)):
+            name, repair = f'ablation/{criterion}/0.5', {} if restorer is None else dict(restorer=restorer)
+            cells.append(dict(cell=f'{name}/{column}', options={'pruning.finetune': False}, **repair))
+            cells.append(dict(cell=f'{name}/{column}-tuned', options={'pruning.finetune': True}, **repair))
+    tables = {
+        'methods': {**table, 'rows': 'method', 'ratios': 'share of the FLOPs to keep',
+                    'labels': {row: label for row, label, _, _ in methods}, 'shown': ['cut', 'final']},
+        'ablation': {**table, 'shown': [name for name in ABLATION if not name.endswith('-tuned')]},
+        'ablation-tuned': {**table, 'cells': 'ablation', 'shown': [n for n in ABLATION if n.endswith('-tuned')]},
+    }
+    columns = {'cut': 'right after the cut', 'final': 'in the end', **ABLATION}
+    return dict(columns=columns, tables=tables, cells=cells)
+
+
+#: Columns of the ablation: what repairs, and whether six epochs on 8,068 labelled images follow.
+ABLATION = {
+    f'{name}{suffix}': f'{title}{tuned}'
+    for suffix, tuned in (('', ''), ('-tuned', ', then 6 epochs'))
+    for name, title in (('none', 'no repair'), ('NeuronMerging', 'Neuron Merging'),
+                        ('LBYL', 'LBYL, λ chosen without data'), ('MomentRestoration', 'MomentRestoration'))
+}
+
+
 def main() -> None:
     """Write all files, one line per cell, so that changes can be read."""
     for folder, content in (
         ('lbyl', lbyl()),
         ('moment_restoration', moment_restoration()),
         ('expanders', expanders()),
+        ('comparison', comparison()),
     ):
         lines = ',\n'.join('  ' + json.dumps(cell) for cell in content.pop('cells'))
         head = json.dumps(content, indent=1, ensure_ascii=False)[:-2]

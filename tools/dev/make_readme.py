@@ -37,6 +37,15 @@ class Results:
         self.published = {cell['cell']: cell['published'] for cell in content['cells'] if 'published' in cell}
         self.seeds = {cell['cell']: len(cell['seeds']) for cell in content['cells'] if 'seeds' in cell}
         self.names = [cell['cell'] for cell in content['cells']]
+        for name, spec in self.tables.items():  # a table that shows other columns of another's cells
+            self._show_again(spec.get('cells', name), name)
+
+    def _show_again(self, table: str, name: str) -> None:
+        if table != name:
+            for found in (self.measured, self.published, self.seeds):
+                found |= {f'{name}/{key.partition("/")[2]}': value for key, value in found.items()
+                          if key.startswith(f'{table}/')}
+            self.names += [f'{name}/{key.partition("/")[2]}' for key in self.names if key.startswith(f'{table}/')]
 
     def rows(self, table: str) -> list[tuple[str, str]]:
         """(criterion, ratio) in the order of the cells."""
@@ -105,7 +114,8 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         if (not criteria or criterion in criteria) and (not ratios or ratio in ratios)
     ]
     cells = [[results.cell(table, *row, column) for column in results.columns] for row in rows]
-    shown = [i for i in range(len(results.columns)) if any(line[i] for line in cells)]
+    shown = [i for i, column in enumerate(results.columns)
+             if any(line[i] for line in cells) and column in spec.get('shown', results.columns)]
     sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
     titles = [list(results.columns.values())[i] for i in shown]
     head = [spec.get('rows', 'criterion'), spec.get('ratios', 'ratio'), *titles]
@@ -114,7 +124,7 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         head += [title.format(shape=shape) for title in sizes.values()]
     lines = [head, ['---'] * len(head)]
     for row, line in zip(rows, cells):
-        name = 'mean of the three' if results.averaged(table, row[0]) else row[0]
+        name = 'mean of the three' if results.averaged(table, row[0]) else spec.get('labels', {}).get(row[0], row[0])
         left = [results.size(table, *row, key) for key in sizes] if runs else []
         lines.append([name, row[1], *(line[i] for i in shown), *left])
     return '\n'.join([heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), ''])
@@ -141,7 +151,7 @@ def heading(results: Results, table: str) -> str:
         folder = results.folder.relative_to(ROOT)
         return (
             f'{text} Not run here: needs {needs}. To run it: '
-            f"`python tools/dev/run_cells.py {folder}/cells.json --only '{table}/*'`."
+            f"`python tools/dev/run_cells.py {folder}/cells.json --only '{spec.get('cells', table)}/*'`."
         )
     sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())})
     versions = ', '.join(

@@ -1,7 +1,7 @@
 """The coverage matrix: every method and backbone of mmdet, every backbone of mmpretrain, pruned and put to work.
 
-    python tools/dev/coverage.py                    # what is missing in work_dirs/coverage, then docs/coverage.*
-    python tools/dev/coverage.py --only '*yolox*' --again
+    python tools/dev/coverage_matrix.py                   # what is missing in work_dirs/coverage, then docs/coverage.*
+    python tools/dev/coverage_matrix.py --only '*yolox*' --again
 
 Each network is built from the host's own config, without weights, with random statistics in its batch norms and fewer
 blocks of the same kinds; 30 % of the channels go. It works if its outputs equal those of the dense network with the
@@ -283,7 +283,7 @@ def markdown(rows: list[dict]) -> str:
     """The matrix for people."""
     counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
     lines = ['# Coverage', '',
-             f'Written by `python tools/dev/coverage.py` on {rows[0]["date"]} with {rows[0]["versions"]}.', '',
+             f'Written by `python tools/dev/coverage_matrix.py` on {rows[0]["date"]} with {rows[0]["versions"]}.', '',
              'Each network is built from the config of its host, without weights, with random statistics and fewer '
              'blocks of the same kinds. 30 % of the channels of every group go. ✓: the sliced network computes what '
              'the dense one does with those channels zeroed, the host\'s loader rebuilds it from the saved file, and '
