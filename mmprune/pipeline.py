@@ -93,6 +93,9 @@ class Pipeline:
         stage = Stage(name, counts.params, counts.flops, counts.nonzero_params, counts.target_params,
                       counts.target_flops, metrics, round(seconds, 3), note)
         self.report.input_shape = counts.input_shape
+        dense = self.report.extra.get('layer_flops') or {}  # of every layer: dense, now
+        self.report.extra['layer_flops'] = {key: [dense.get(key, [count])[0], counts.layer_flops.get(key, 0)]
+                                            for key, count in {**counts.layer_flops, **dense}.items()}
         self.report.stages.append(stage)
         return stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -28,6 +28,7 @@ class Complexity:
         target_params: Parameters inside the targets.
         target_flops: Multiply-adds inside the targets.
         input_shape: Shape of the example input.
+        layer_flops: Multiply-adds of every module without children, by its name in the model.
     """
 
     params: int
@@ -36,6 +37,7 @@ class Complexity:
     target_params: int
     target_flops: int
     input_shape: tuple[int, ...]
+    layer_flops: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 class _Forward(nn.Module):
@@ -75,8 +77,10 @@ def measure(scope: Scope) -> Complexity:
     while isinstance(example, (tuple, list)):
         example = example[0]
     shape = tuple(example.shape) if hasattr(example, 'shape') else ()
+    layers = {name: flops[name] for name, module in scope.model.named_modules()
+              if flops.get(name) and not any(module.children())}
     return Complexity(params, params - masked, flops.get('', 0), inside,
-                      sum(flops.get(target, 0) for target in scope.targets), shape)
+                      sum(flops.get(target, 0) for target in scope.targets), shape, layers)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def load_information(path: str | Path) -> dict[str, dict]:
         entries = [(name, entry['total'], entry['kept'], entry['order']) for name, entry in groups.items()]
     except FileNotFoundError as error:
         raise ValueError(f'criterion.structure: there is no file {path}') from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f'criterion.structure: {path} is no pruning information ({error!r:.80})') from error
     if version != VERSION:
         raise ValueError(f'criterion.structure: {path} has version {version!r}, this mmprune reads {VERSION}')

@@ -34,7 +34,8 @@ def test_tables_are_current() -> None:
 def test_cells_are_current() -> None:
     make_cells = tool('make_cells')
     for folder, content in (('lbyl', make_cells.lbyl()), ('moment_restoration', make_cells.moment_restoration()),
-                            ('expanders', make_cells.expanders())):
+                            ('expanders', make_cells.expanders()),
+                            ('comparison', make_cells.comparison())):
         assert json.loads((ROOT / f'configs/{folder}/cells.json').read_text()) == json.loads(json.dumps(content))
 
 

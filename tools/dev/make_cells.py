@@ -1,4 +1,4 @@
-"""Write configs/{lbyl,moment_restoration,expanders}/cells.json: every cell of the tables, for run_cells.py to run."""
+"""Write configs/*/cells.json of the folders below: every cell of the tables, for run_cells.py to run."""
 
 from __future__ import annotations
 
@@ -245,12 +245,91 @@ def expanders() -> dict[str, object]:
     return dict(columns={'trained': 'last epoch, mean ± std of three seeds'}, tables={name: table}, cells=cells)
 
 
+def comparison() -> dict[str, object]:
+    """All methods on one network at equal FLOPs, and every criterion with every repair."""
+    own = 'configs/comparison/resnet56_l2-r50_cifar10.py'
+    table = {
+        **TOP1,
+        'title': 'ResNet-56, CIFAR-10',
+        'images': 1017,
+        'config': own,
+        'needs': [
+            'data/weights/resnet56_nm_cifar10.pth',
+            LOSSLESS.format('test_lossless_1017'),
+            LOSSLESS.format('train_lossless_8068'),
+        ],
+    }
+    l2, obs = dict(criterion='L2Norm'), dict(criterion='MomentOBS')
+    merging = dict(type='NeuronMerging', threshold=0.1, lam=0.85)
+    lbyl = dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto')
+    moment, recalibration = dict(type='MomentRestoration'), dict(type='BNRecalibration')
+    images = {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000}
+    curves = {'num_images': 128, 'points': 32}
+    #: Row, what it is called, what is cut, and what follows.
+    methods = [
+        ('NeuronMerging', 'L2 norm, Neuron Merging', l2, dict(restorer=merging)),
+        ('LBYL', 'L2 norm, LBYL, λ chosen without data', l2, dict(restorer=lbyl)),
+        ('MomentRestoration', 'L2 norm, MomentRestoration', l2, dict(restorer=moment)),
+        ('MomentOBS', 'MomentOBS, MomentRestoration', obs, dict(restorer=moment)),
+        ('RateDistortion', 'L2 norm, RateDistortion on noise, MomentRestoration', 'distortion', dict(restorer=moment)),
+        ('RedundancyGraph', 'RedundancyGraph on noise, MomentRestoration', 'graph', dict(restorer=moment)),
+        ('BNRecalibration', 'for comparison: L2 norm, BN re-estimation on 1,000 real images', l2,
+         dict(restorer=recalibration, options=images)),
+    ]
+    borrowed = {
+        'methods/DFBF/0.5/final': ('L2 norm, DFBF: trained on synthetic images', 'DFBF'),
+        'methods/DFBF-Moment/0.5/final': ('L2 norm, MomentRestoration, then DFBF', 'DFBF-Moment'),
+    }
+    cells = []
+    for ratio, left in EQUAL_FLOPS.items():
+        for row, _, cut, cell in methods:
+            if cut == 'graph':
+                parts = {'criterion.type': 'RedundancyGraph', 'criterion.inputs': 'noise',
+                         'criterion.target.flops': left}
+            elif cut == 'distortion':
+                parts = {'criterion': 'L2Norm', 'allocator.type': 'RateDistortion', 'allocator.target.flops': left,
+                         'allocator.curves': curves}
+            else:
+                parts = {**cut, 'allocator.type': 'Uniform', 'allocator.ratio': ratio}
+            pruner = {'type': 'ChannelPruner', **parts, 'keep': ['conv1', '*.conv2', '*.downsample*']}
+            cells.append(dict(cell=f'methods/{row}/{ratio}/final', pruner=pruner, **cell))
+    for criterion in ('L1Norm', 'L2Norm', 'GeometricMedian', 'BNScale', 'MomentOBS', 'Random'):
+        for column, restorer in (('none', None), ('NeuronMerging', merging), ('LBYL', lbyl),
+                                 ('MomentRestoration', moment)):
+            name, repair = f'ablation/{criterion}/0.5', {} if restorer is None else dict(restorer=restorer)
+            cells.append(dict(cell=f'{name}/{column}', options={'pruning.finetune': False}, **repair))
+            cells.append(dict(cell=f'{name}/{column}-tuned', options={'pruning.finetune': True}, **repair))
+    tables = {
+        'methods': {**table, 'rows': 'method', 'shown': ['cut', 'final'],
+                    'labels': {row: label for row, label, _, _ in methods} | {
+                        name.split('/')[1]: label for name, (label, _) in borrowed.items()},
+                    'borrowed': {name: f'dfbf/resnet56_cifar10/L2Norm/0.5/{column}'
+                                 for name, (_, column) in borrowed.items()}},
+        'ablation': {**table, 'shown': [name for name in ABLATION if not name.endswith('-tuned')]},
+        'ablation-tuned': {**table, 'cells': 'ablation', 'shown': [n for n in ABLATION if n.endswith('-tuned')]},
+    }
+    columns = {'cut': 'right after the cut', 'final': 'in the end', **ABLATION}
+    return dict(columns=columns, tables=tables, cells=cells)
+
+
+#: Share of the FLOPs that an even cut of ResNet-56's inner convs leaves; the other allocators get it as their target.
+EQUAL_FLOPS = {0.3: 0.691, 0.5: 0.505}
+#: Columns of the ablation: what repairs, and whether an epoch on 8,068 labelled images follows.
+ABLATION = {
+    f'{name}{suffix}': f'{title}{tuned}'
+    for suffix, tuned in (('', ''), ('-tuned', ', then 1 epoch'))
+    for name, title in (('none', 'no repair'), ('NeuronMerging', 'Neuron Merging'),
+                        ('LBYL', 'LBYL, λ chosen without data'), ('MomentRestoration', 'MomentRestoration'))
+}
+
+
 def main() -> None:
     """Write all files, one line per cell, so that changes can be read."""
     for folder, content in (
         ('lbyl', lbyl()),
         ('moment_restoration', moment_restoration()),
         ('expanders', expanders()),
+        ('comparison', comparison()),
     ):
         lines = ',\n'.join('  ' + json.dumps(cell) for cell in content.pop('cells'))
         head = json.dumps(content, indent=1, ensure_ascii=False)[:-2]

@@ -1,6 +1,6 @@
-"""Rewrite the result tables of README.md and configs/*/README.md from cells.json and results.json.
+"""Rewrite the result tables (and one figure) of README.md, configs/*/README.md and docs/ from the runs' results.json.
 
-A table stands between two marks, and says which cells it shows; in README.md the folder is named too:
+A table stands between two marks, and says which cells it shows; outside configs/ the folder is named too:
 
     <!-- table lbyl/resnet56_cifar10 criterion=L2Norm ratio=0.3,0.5 -->
     <!-- end of table -->
@@ -17,6 +17,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+import comparison_figure  # noqa: E402
+
 MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 SIZES = {
     'params': 'parameters left',
@@ -37,6 +41,26 @@ class Results:
         self.published = {cell['cell']: cell['published'] for cell in content['cells'] if 'published' in cell}
         self.seeds = {cell['cell']: len(cell['seeds']) for cell in content['cells'] if 'seeds' in cell}
         self.names = [cell['cell'] for cell in content['cells']]
+        for name, spec in self.tables.items():  # a table that shows other columns of another's cells
+            self._show_again(spec.get('cells', name), name)
+            for key, source in spec.get('borrowed', {}).items():
+                self._borrow(key, source)
+
+    def _borrow(self, key: str, source: str) -> None:
+        """Take a cell from another folder's results, where it was run."""
+        other, _, name = source.partition('/')
+        path = self.folder.parent / other / 'results.json'
+        found = json.loads(path.read_text()).get(name) if path.exists() else None
+        self.names.append(key)
+        if found is not None:
+            self.measured[key] = found
+
+    def _show_again(self, table: str, name: str) -> None:
+        if table != name:
+            for found in (self.measured, self.published, self.seeds):
+                found |= {f'{name}/{key.partition("/")[2]}': value for key, value in found.items()
+                          if key.startswith(f'{table}/')}
+            self.names += [f'{name}/{key.partition("/")[2]}' for key in self.names if key.startswith(f'{table}/')]
 
     def rows(self, table: str) -> list[tuple[str, str]]:
         """(criterion, ratio) in the order of the cells."""
@@ -105,7 +129,8 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         if (not criteria or criterion in criteria) and (not ratios or ratio in ratios)
     ]
     cells = [[results.cell(table, *row, column) for column in results.columns] for row in rows]
-    shown = [i for i in range(len(results.columns)) if any(line[i] for line in cells)]
+    shown = [i for i, column in enumerate(results.columns)
+             if any(line[i] for line in cells) and column in spec.get('shown', results.columns)]
     sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
     titles = [list(results.columns.values())[i] for i in shown]
     head = [spec.get('rows', 'criterion'), spec.get('ratios', 'ratio'), *titles]
@@ -114,7 +139,7 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         head += [title.format(shape=shape) for title in sizes.values()]
     lines = [head, ['---'] * len(head)]
     for row, line in zip(rows, cells):
-        name = 'mean of the three' if results.averaged(table, row[0]) else row[0]
+        name = 'mean of the three' if results.averaged(table, row[0]) else spec.get('labels', {}).get(row[0], row[0])
         left = [results.size(table, *row, key) for key in sizes] if runs else []
         lines.append([name, row[1], *(line[i] for i in shown), *left])
     return '\n'.join([heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), ''])
@@ -141,7 +166,7 @@ def heading(results: Results, table: str) -> str:
         folder = results.folder.relative_to(ROOT)
         return (
             f'{text} Not run here: needs {needs}. To run it: '
-            f"`python tools/dev/run_cells.py {folder}/cells.json --only '{table}/*'`."
+            f"`python tools/dev/run_cells.py {folder}/cells.json --only '{spec.get('cells', table)}/*'`."
         )
     sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())})
     versions = ', '.join(
@@ -171,20 +196,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a README is not current')
     args = parser.parse_args()
-    stale = False
-    for path in [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md'))]:
-        text = updated(path) if path.exists() else None
-        if text is not None and text != path.read_text():
-            stale = True
-            print(
-                f'{path.relative_to(ROOT)}: '
-                + ('not current; run python tools/dev/make_readme.py' if args.check else 'tables written')
-            )
-            if not args.check:
-                from mmprune.files import write_atomically  # imports torch, which a check can do without
+    texts = {path: updated(path) for path in [
+        ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]}
+    texts[comparison_figure.PATH] = comparison_figure.draw(Results(ROOT / 'configs/comparison'))
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        print(f'{path.relative_to(ROOT)}: '
+              + ('not current; run python tools/dev/make_readme.py' if args.check else 'written'))
+        if not args.check:
+            from mmprune.files import write_atomically  # imports torch, which a check can do without
 
-                write_atomically(path, text)
-    sys.exit(int(args.check and stale))
+            write_atomically(path, texts[path])
+    sys.exit(int(args.check and bool(stale)))
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ import contextlib
 import fnmatch
 import json
 import os
-import re
 import sys
 import time
 import traceback
@@ -23,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from mmprune.files import write_atomically
+from mmprune.sweeps.cells import arguments_of, finished, flat, shell_command
 
 WORK_DIRS = Path('work_dirs/cells')
 RANDOM = ('random_1', 'random_2', 'random_3')
@@ -53,7 +53,7 @@ def load_cells(path: Path) -> dict[str, dict]:
         if cell.get('restorer'):
             parts['pruning.restorer'] = cell['restorer']
         for key, part in parts.items():
-            options |= {f'{key}._delete_': True, **{f'{key}.{name}': value for name, value in part.items()}}
+            options |= {f'{key}._delete_': True, **flat(part, key)}
         config = cell.get('config', content['tables'][table]['config'])
         seeds = cell.get('seeds')
         runs = {f'{cell["cell"]}/seed{seed}': {'randomness.seed': seed} for seed in seeds or ()} or {cell['cell']: {}}
@@ -70,8 +70,7 @@ def load_cells(path: Path) -> dict[str, dict]:
 
 def command(cell: dict) -> str:
     """The same run by hand."""
-    options = ' '.join(f'{key}={value}' for key, value in cell['options'].items())
-    return f'python tools/train.py {cell["config"]} --work-dir {cell["work_dir"]} --cfg-options {options}'
+    return shell_command(arguments_of(cell['config'], cell['work_dir'], cell['options']))
 
 
 def prepared(cell: dict) -> object:
@@ -86,19 +85,10 @@ def prepared(cell: dict) -> object:
     return prepare_config(cfg)
 
 
-def finished(folder: Path, text: str) -> dict | None:
-    """The report of an earlier run of this very config."""
-    path = folder / 'report.json'
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        report = json.loads(path.read_text())
-        if comparable(report['config']) == comparable(text) and 'test_images' in report['extra']:
-            return report
-    return None
-
-
-def comparable(text: str) -> str:
-    """A config without where its results go and the name that tells runs in one process apart."""
-    return re.sub(r'^(experiment_name|work_dir) = .*\n?', '', text, flags=re.MULTILINE)
+def earlier(folder: Path, text: str) -> dict | None:
+    """The report of an earlier run of this very config, if it came to its end."""
+    report = finished(folder, text)
+    return report if report is not None and 'test_images' in report['extra'] else None
 
 
 def run_cell(name: str, cell: dict, force: bool = False) -> tuple[str, dict | None, str]:
@@ -109,7 +99,7 @@ def run_cell(name: str, cell: dict, force: bool = False) -> tuple[str, dict | No
 
     start, folder = time.perf_counter(), cell['work_dir']
     cfg = prepared(cell)
-    report = None if force else finished(folder, cfg.pretty_text)
+    report = None if force else earlier(folder, cfg.pretty_text)
     if report is not None:
         return name, report, 'as before'
     folder.mkdir(parents=True, exist_ok=True)

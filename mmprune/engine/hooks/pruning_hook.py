@@ -32,6 +32,7 @@ from mmprune.files import write_atomically
 from mmprune.hosts import Scope, unwrap
 from mmprune.pipeline import Pipeline, seed_everything
 from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, ConfigError, build_part
+from mmprune.visualization.html_report import write_html_report
 from mmprune.visualization.widths import plot_report
 
 #: What a run says that was given no checkpoint.
@@ -181,7 +182,8 @@ class PruningHook(Hook):
         write_atomically(work_dir / Path(runner.cfg.filename or 'config').with_suffix('.py').name, report.config)
         report.save(work_dir / 'report.json')
         plot_report(report, work_dir / 'report.png')
-        runner.logger.info(f'\n{report}\n\nwritten: {work_dir / filename}, report.json, report.png')
+        write_html_report(report, work_dir, self.pipeline.images)
+        runner.logger.info(f'\n{report}\n\nwritten: {work_dir / filename}, report.json, report.png, report.html')
 
     def _set_up(self, runner: Runner) -> None:
         model = unwrap(runner.model)
