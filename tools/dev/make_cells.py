@@ -77,6 +77,7 @@ TRAINED_HERE = {
         {
             'metric': 'pascal_voc/mAP',
             'unit': 'mAP at IoU .5',
+            'digits': 3,
             'title': 'RetinaNet, ResNet-18 of half width, BCCD',
             'images': 72,
             'config': 'configs/bccd/retinanet_r18_fpn_bccd_pruned.py',
@@ -200,7 +201,7 @@ def moment_restoration() -> dict[str, object]:
     auto = dict(restorer=dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto'))
     for net, (spec, options) in TRAINED_HERE.items():
         tables[net] = spec
-        for ratio in (0.3, 0.5):
+        for ratio in (0.3, 0.5, 0.7):
             for column, cell in {**repairs, 'LBYL-auto': auto}.items():
                 if column != 'LBYL':  # there are no published λ for these networks
                     extra = dict(options=options) if column == 'BNRecalibration' else {}
