@@ -63,7 +63,7 @@ TRAINED_HERE = {
                 'title': f'{title}, JPEG copy of CIFAR-10',
                 'images': 10000,
                 'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
-                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_6.pth'],
+                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{3 if name == "mobilenetv2" else 6}.pth'],
             },
             {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
         )
