@@ -63,14 +63,14 @@ TRAINED_HERE = {
                 'title': f'{title}, JPEG copy of CIFAR-10',
                 'images': 10000,
                 'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
-                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{3 if name == "mobilenetv2" else 6}.pth'],
+                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{epochs}.pth'],
             },
             {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
         )
-        for name, title in (
-            ('vgg16', 'VGG-16-BN of a quarter width'),
-            ('densenet', 'DenseNet-16, growth 8'),
-            ('mobilenetv2', 'MobileNetV2 of half width'),
+        for name, epochs, title in (
+            ('vgg16', 6, 'VGG-16-BN of a quarter width'),
+            ('densenet', 6, 'DenseNet-16, growth 8'),
+            ('mobilenetv2', 3, 'MobileNetV2 of half width'),
         )
     },
     'retinanet_bccd': (
