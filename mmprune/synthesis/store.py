@@ -98,6 +98,11 @@ class ImageStore:
         """What is known about a batch, e.g. the terms of its loss."""
         return _read_json(self._path(index).with_suffix('.json')) or {}
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that making the images took, whichever run made them; 0 where nobody took the time."""
+        return sum(self.facts(index).get('seconds', 0.0) for index in range(len(self)))
+
     def to(self, device: str | torch.device) -> ImageStore:
         """The same set with batches on another device."""
         other = copy(self)
