@@ -69,7 +69,7 @@ TRAINED_HERE = {
         )
         for name, epochs, title in (
             ('vgg16', 6, 'VGG-16-BN of a quarter width'),
-            ('densenet', 6, 'DenseNet-16, growth 8'),
+            ('densenet', 3, 'DenseNet-16, growth 8'),
             ('mobilenetv2', 3, 'MobileNetV2 of half width'),
         )
     },
