@@ -64,8 +64,9 @@ def check_heads(model: nn.Module, example: Tensor) -> None:
         with torch.no_grad():
             forward_with_heads(model)(example)
     except Exception as error:  # whatever the heads of a host raise when they are called without boxes
+        told = (str(error).strip().splitlines() or [''])[0]
         raise HeadError(f'{kinds} cannot be run as tensors in, tensors out '
-                        f'({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ""})') from error
+                        f'({type(error).__name__}: {told})') from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from mmprune.evaluation.complexity import Complexity, measure
+from mmprune.evaluation.latency import is_slow, time_cut, why_slow
 from mmprune.evaluation.report import Report, Stage
 from mmprune.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
 from mmprune.hosts import Scope
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.registry import ConfigError
 from mmprune.restorers.base import Restorer
+
+#: How long the dense and the pruned network are timed, in seconds; 0: not at all.
+CLOCK_S = 1.5
 
 Evaluate = Callable[[], Mapping[str, float]]
 
@@ -66,32 +70,54 @@ class Pipeline:
             plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
         self.report.layers, seconds = plan.rows, time.perf_counter() - start
         self._take_warnings(plan)
+        milliseconds = self._time(plan)
         if self.restorer is None:
             start = time.perf_counter()
             plan.apply()
-            self.stage('pruned', start - seconds, plan.note)
+            self._warn_if_slow(self.stage('pruned', start - seconds, plan.note, milliseconds), plan)
             return plan
         with plan.trial():
-            self.stage('pruned', time.perf_counter() - seconds, plan.note)
+            self._warn_if_slow(self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds), plan)
         start = time.perf_counter()
         with _mistakes_of_input():
             plan.apply(self.restorer, self.images)
         refuse_bad_numbers(self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and '
                                              'its images')
         self._take_warnings(plan)
-        self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}')
+        self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}', milliseconds)
         return plan
 
     def _take_warnings(self, plan: Plan) -> None:
         self.report.warnings = list(dict.fromkeys([*self.report.warnings, *plan.warnings]))
 
-    def stage(self, name: str, start: float, note: str = '') -> Stage:
+    def _time(self, plan: Plan) -> float:
+        """Milliseconds inside the targets once the plan is carried out; 0 if nothing is timed."""
+        if not CLOCK_S:
+            return 0.0
+        before, after = time_cut(self.scope, plan.trial, CLOCK_S)
+        last = self.report.stages[-1]
+        if last is self.report.stages[0]:
+            last.target_ms = round(before, 3)
+        return last.target_ms * after / before
+
+    def _warn_if_slow(self, stage: Stage, plan: Plan) -> None:
+        """Say so, and why, where fewer FLOPs do not mean less time."""
+        dense = self.report.stages[0]
+        if not (stage.target_ms and dense.target_flops):
+            return
+        flops, spent = stage.target_flops / dense.target_flops, stage.target_ms / dense.target_ms
+        if is_slow(flops, spent):
+            self.report.warnings.append(
+                f'{flops:.0%} of the FLOPs of the target take {spent:.0%} of its time on this device at input '
+                f'{"×".join(map(str, self.report.input_shape))}: {why_slow(self.scope, plan.rows)}')
+
+    def stage(self, name: str, start: float, note: str = '', target_ms: float = 0.0) -> Stage:
         """Measure the network as it is now and append it to the report; evaluation is not in ``seconds``."""
         seconds = time.perf_counter() - start
         counts: Complexity = measure(self.scope)
         metrics = dict(self.evaluate()) if self.evaluate is not None else {}
         stage = Stage(name, counts.params, counts.flops, counts.nonzero_params, counts.target_params,
-                      counts.target_flops, metrics, round(seconds, 3), note)
+                      counts.target_flops, metrics, round(seconds, 3), note, round(target_ms, 3))
         self.report.input_shape = counts.input_shape
         dense = self.report.extra.get('layer_flops') or {}  # of every layer: dense, now
         self.report.extra['layer_flops'] = {key: [dense.get(key, [count])[0], counts.layer_flops.get(key, 0)]

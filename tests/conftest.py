@@ -25,6 +25,12 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of what pruning computes need not wait while it is timed."""
+    monkeypatch.setattr('mmprune.pipeline.CLOCK_S', 0)
+
+
+@pytest.fixture(autouse=True)
 def _no_default_scope() -> Iterator[None]:
     """Runs set mmengine's default scope, those of module-wide fixtures too; no test builds in another's."""
     DefaultScope._instance_dict.clear()

@@ -89,7 +89,8 @@ def export(
     """
     if format not in FORMATS:
         raise ExportError(f'--format: one of {", ".join(FORMATS)}, got {format!r}')
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model)
+    model.eval()  # not chained: backbones of the hosts return None
     remove_masks(model)
     scope = Scope.of(model, example)
     if forward is not None:

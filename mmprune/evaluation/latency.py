@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mmprune.equivalence import slice_groups
+from mmprune.evaluation.report import LayerRow
 from mmprune.graph import ChannelGroup
 from mmprune.hosts import Scope
 from mmprune.registry import ConfigError
@@ -68,6 +69,82 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+#: Widths that are no multiple of this are slow in onnxruntime and on tensor cores.
+FAST_MULTIPLE = 8
+
+
+def time_cut(scope: Scope, trial: Callable[[], AbstractContextManager], seconds: float) -> tuple[float, float]:
+    """Time inside the targets before and after a cut that can be taken back, in turn.
+
+    Args:
+        scope: The network before the cut.
+        trial: Cuts it for as long as the context lasts.
+        seconds: No new turn begins after so long.
+
+    Returns:
+        Median milliseconds before and after.
+    """
+    example, end = scope.probe_input(), time.perf_counter() + seconds
+    times: dict[str, list[float]] = {'before': [], 'after': []}
+    with tracing_mode(scope.model), torch.no_grad():
+        while not times['after'] or (time.perf_counter() < end and len(times['after']) < 20):
+            for name, context in (('before', nullcontext), ('after', trial)):
+                with context():
+                    _time_inside(scope, example)  # kernels are chosen anew for new widths
+                    times[name] += [1e3 * _time_inside(scope, example) for _ in range(2)]
+    return tuple(float(np.median(values)) for values in times.values())  # type: ignore[return-value]
+
+
+def is_slow(flops_left: float, time_left: float) -> bool:
+    """Whether a cut saves less than a third of the time that its FLOPs promise (of FLOPs worth speaking of)."""
+    return flops_left < 0.95 and 1 - time_left < (1 - flops_left) / 3
+
+
+def why_slow(scope: Scope, rows: Sequence[LayerRow]) -> str:
+    """Why a network that lost FLOPs is hardly faster.
+
+    Args:
+        scope: The network; where it spends its time is measured.
+        rows: What became of every group.
+    """
+    cut = [row for row in rows if row.after < row.before]
+    untouched = 1 - _share_inside(scope, {name for row in cut for name in row.members})
+    if untouched > 0.5:
+        return f'{untouched:.0%} of its time is spent outside the layers that were cut'
+    odd = [row for row in cut if row.after % FAST_MULTIPLE and not row.before % FAST_MULTIPLE]
+    if odd:
+        return (f'{len(odd)} of {len(cut)} new widths are no multiple of {FAST_MULTIPLE}; '
+                f'set pruner.round_to={FAST_MULTIPLE} or 16')
+    return ('the layers that were cut wait for memory or for being started, not for arithmetic; it may be faster on '
+            'larger inputs (pruning.input_shape) or with fewer layers')
+
+
+def _share_inside(scope: Scope, names: set[str]) -> float:
+    """Share of the targets' time that is spent in the named modules."""
+    started, spent = [0.0], [0.0]
+
+    def start(module: nn.Module, args: object) -> None:
+        _synchronize()
+        started[0] = time.perf_counter()
+
+    def stop(module: nn.Module, args: object, output: object) -> None:
+        _synchronize()
+        spent[0] += time.perf_counter() - started[0]
+
+    example = scope.probe_input()
+    with tracing_mode(scope.model), torch.no_grad():
+        scope.forward(example)
+        whole = _time_inside(scope, example)
+        hooks = [hook for name in names for module in [scope.model.get_submodule(name)]
+                 for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))]
+        try:
+            scope.forward(example)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return min(1.0, spent[0] / whole)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mmprune.arguments import wrong_argument
 from mmprune.files import write_atomically
 
 SCHEMA_VERSION = 1
@@ -18,7 +19,12 @@ STAGES = ('dense', 'pruned', 'restored', 'finetuned')
 
 @dataclass
 class Stage:
-    """One state of the network. ``flops`` are multiply-adds at ``Report.input_shape``, ``seconds`` wall time."""
+    """One state of the network.
+
+    ``flops`` are multiply-adds at ``Report.input_shape``, ``seconds`` the wall time that making it took.
+    ``target_ms`` is the time inside the targets at that shape (0: not measured); networks are timed in turn with the
+    one before, and later ones are given in the first one's milliseconds.
+    """
 
     name: str
     params: int
@@ -29,6 +35,7 @@ class Stage:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     note: str = ''
+    target_ms: float = 0.0
 
 
 @dataclass
@@ -80,13 +87,17 @@ class Report:
             raw = dict(raw)
             if raw.pop('schema_version', None) != SCHEMA_VERSION:
                 raise ValueError(f'not a report of schema version {SCHEMA_VERSION}')
+            for kind, items in ((Stage, raw['stages']), (LayerRow, raw['layers'])):
+                for item in items:
+                    if wrong := wrong_argument(kind, {k: v for k, v in item.items() if k != 'metrics'}):
+                        raise ValueError(f'not a report: {wrong}')
             raw['stages'] = [Stage(**stage) for stage in raw['stages']]
             for stage in raw['stages']:
                 stage.metrics = {key: math.nan if value is None else value for key, value in stage.metrics.items()}
             raw['layers'] = [LayerRow(**row) for row in raw['layers']]
             raw['input_shape'] = tuple(raw['input_shape'])
             return cls(**raw)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f'not a report: {error!r:.120}') from error
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -103,7 +114,7 @@ class Report:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'{path}: {error}') from error
 
     def layer_table(self) -> str:
@@ -118,7 +129,8 @@ class Report:
     def stage_table(self) -> str:
         """One line per stage: metrics, parameters, FLOPs, time."""
         keys = list(dict.fromkeys(key for stage in self.stages for key in stage.metrics))
-        head = ('stage', *keys, 'params', 'non-zero', 'FLOPs', 'target FLOPs', 'seconds', 'remark')
+        timed = ('target time',) if any(stage.target_ms for stage in self.stages) else ()
+        head = ('stage', *keys, 'params', 'non-zero', 'FLOPs', 'target FLOPs', *timed, 'seconds', 'remark')
         rows: list[tuple[str, ...]] = [head]
         dense = self.stages[0] if self.stages else None
         for stage in self.stages:
@@ -126,8 +138,14 @@ class Report:
             rows.append((
                 stage.name, *metrics, f'{human(stage.params)} ({_share(stage.params, dense.params)})',
                 human(stage.nonzero_params), f'{human(stage.flops)} ({_share(stage.flops, dense.flops)})',
-                _share(stage.target_flops, dense.target_flops), f'{stage.seconds:.1f}', stage.note))
+                _share(stage.target_flops, dense.target_flops), *(self._time(stage) for _ in timed),
+                f'{stage.seconds:.1f}', stage.note))
         return table(rows)
+
+    def _time(self, stage: Stage) -> str:
+        if not stage.target_ms:
+            return ''
+        return f'{stage.target_ms:.3g} ms ({_share(stage.target_ms, self.stages[0].target_ms)})'
 
     def __str__(self) -> str:
         shape = '×'.join(map(str, self.input_shape))

@@ -16,7 +16,7 @@ from mmprune.criteria.base import Criterion
 from mmprune.distortion.cuts import ChannelCut
 from mmprune.equivalence import Keeps, refuse_wrong_groups
 from mmprune.evaluation.complexity import CostModel
-from mmprune.evaluation.latency import LatencyModel
+from mmprune.evaluation.latency import FAST_MULTIPLE, LatencyModel
 from mmprune.evaluation.report import LayerRow
 from mmprune.graph import OUTPUT, ChannelGroup, check_patterns, describe, find_groups, matches
 from mmprune.hosts import Scope
@@ -24,9 +24,6 @@ from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.channel_plan import ChannelPlan, zero_columns
 from mmprune.registry import ALLOCATORS, CRITERIA, PRUNERS, ConfigError, build_part
 from mmprune.tracing import tracing_mode
-
-#: Widths that are no multiple of this are slow in onnxruntime and on tensor cores.
-FAST_MULTIPLE = 8
 
 
 @PRUNERS.register_module()
@@ -198,8 +195,8 @@ class ChannelPruner(Pruner):
         if kind != 'latency':
             raise ConfigError(f'pruner.allocator.target: knows params, flops and latency, got {kind!r}')
         if any(dense[group.name] > group.width for group in groups):
-            raise ConfigError('pruner.allocator.target: latency is measured against the network as it is, and this one '
-                              'is cut in steps; give flops or params, or no pruning.schedule')
+            raise ConfigError('pruner.allocator.target: latency is measured against the network as it is, and this '
+                              'one is cut in steps; give flops or params, or no pruning.schedule')
         return LatencyModel(scope, groups, **options), 1e-2
 
     def _free_flops(self, scope: Scope) -> dict[str, int] | None:

@@ -9,7 +9,7 @@ from mmprune.evaluation import latency
 from mmprune.evaluation.latency import LatencyModel
 from mmprune.graph import find_groups
 from mmprune.hosts import Scope
-from mmprune.registry import ConfigError
+from mmprune.registry import PRUNERS, ConfigError, build_part
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -88,3 +88,48 @@ def test_out_of_reach_and_wrong_options(clock: list) -> None:
     with pytest.raises(ConfigError, match='masks do not make a network faster'):
         mmprune.prune(network(), EXAMPLE, '', dict(type='WeightPruner', allocator=dict(
             type='Uniform', target=dict(latency=0.5))), restorer=None)
+
+
+def shares(monkeypatch: pytest.MonkeyPatch, before: float, after: float) -> None:
+    """A clock that says the same whatever runs."""
+    monkeypatch.setattr('mmprune.pipeline.CLOCK_S', 0.01)
+    monkeypatch.setattr('mmprune.pipeline.time_cut', lambda scope, trial, seconds: (before, after))
+
+
+@pytest.mark.parametrize('restorer', [None, 'MomentRestoration'])
+def test_the_report_shows_time_beside_flops(monkeypatch: pytest.MonkeyPatch, restorer: str | None) -> None:
+    shares(monkeypatch, 8.0, 4.0)
+    report = mmprune.prune(network(), EXAMPLE, '', dict(
+        type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)), restorer=restorer)
+    assert [stage.target_ms for stage in report.stages] == [8.0, *[4.0] * (len(report.stages) - 1)]
+    assert 'target time' in str(report) and '4 ms (50.0 %)' in str(report) and not report.warnings
+
+
+@pytest.mark.parametrize('ratio, inside, reason', [
+    (0.5, 0.1, '90% of its time is spent outside the layers that were cut'),
+    (0.4, 0.9, 'no multiple of 8; set pruner.round_to=8'), (0.5, 0.9, 'wait for memory')])
+def test_a_cut_that_is_not_faster_is_explained(monkeypatch: pytest.MonkeyPatch, ratio: float, inside: float,
+                                               reason: str) -> None:
+    shares(monkeypatch, 8.0, 7.9)
+    monkeypatch.setattr(latency, '_share_inside', lambda scope, names: inside)
+    report = mmprune.prune(network(), EXAMPLE, '', dict(
+        type='ChannelPruner', allocator=dict(type='Uniform', ratio=ratio)), restorer=None)
+    (warning,) = [text for text in report.warnings if 'of its time on this device' in text]
+    assert reason in warning and 'take 99% of its time' in warning and '1×3×16×16' in warning
+
+
+def test_a_cut_that_saves_what_it_promises_is_not_warned_about() -> None:
+    assert latency.is_slow(0.5, 0.9) and latency.is_slow(0.5, 1.2)
+    assert not latency.is_slow(0.5, 0.6) and not latency.is_slow(0.99, 1.0)
+
+
+def test_timing_a_cut_leaves_the_network_alone() -> None:
+    model = network()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    scope = Scope.of(model, EXAMPLE, '0')
+    pruner = build_part(PRUNERS, dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)), 'pruner')
+    plan = pruner.plan(scope)
+    assert all(value > 0 for value in latency.time_cut(scope, plan.trial, 0.01))
+    assert 0 < latency._share_inside(scope, {name for row in plan.rows for name in row.members}) <= 1
+    after = model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[key], value) for key, value in before.items())

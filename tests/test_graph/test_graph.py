@@ -286,9 +286,9 @@ def test_detectors_are_traced_up_to_their_heads():
     assert not any(name.startswith('bbox_head') for name in groups)
     assert {name for name, why in reasons(groups).items() if why == 'is an output of the network'} == {
         f'neck.fpn_convs.{k}.conv' for k in range(4)}
-    with pytest.raises(ConfigError, match='target: nothing in bbox_head can be pruned'):
+    with pytest.raises(ConfigError, match='target: nothing in data_preprocessor can be pruned'):
         ChannelPruner('L2Norm', dict(type='Uniform', ratio=0.5)).plan(
-            Scope.of(model, torch.randn(1, 3, 64, 64), 'bbox_head'))
+            Scope.of(model, torch.randn(1, 3, 64, 64), 'data_preprocessor'))
 
 
 def test_ours_without_a_head():

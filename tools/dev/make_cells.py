@@ -63,20 +63,21 @@ TRAINED_HERE = {
                 'title': f'{title}, JPEG copy of CIFAR-10',
                 'images': 10000,
                 'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
-                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_6.pth'],
+                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{epochs}.pth'],
             },
             {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
         )
-        for name, title in (
-            ('vgg16', 'VGG-16-BN of a quarter width'),
-            ('densenet', 'DenseNet-16, growth 8'),
-            ('mobilenetv2', 'MobileNetV2 of half width'),
+        for name, epochs, title in (
+            ('vgg16', 6, 'VGG-16-BN of a quarter width'),
+            ('densenet', 3, 'DenseNet-16, growth 8'),
+            ('mobilenetv2', 3, 'MobileNetV2 of half width'),
         )
     },
     'retinanet_bccd': (
         {
             'metric': 'pascal_voc/mAP',
             'unit': 'mAP at IoU .5',
+            'digits': 3,
             'title': 'RetinaNet, ResNet-18 of half width, BCCD',
             'images': 72,
             'config': 'configs/bccd/retinanet_r18_fpn_bccd_pruned.py',
@@ -200,7 +201,7 @@ def moment_restoration() -> dict[str, object]:
     auto = dict(restorer=dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto'))
     for net, (spec, options) in TRAINED_HERE.items():
         tables[net] = spec
-        for ratio in (0.3, 0.5):
+        for ratio in (0.3, 0.5, 0.7):
             for column, cell in {**repairs, 'LBYL-auto': auto}.items():
                 if column != 'LBYL':  # there are no published λ for these networks
                     extra = dict(options=options) if column == 'BNRecalibration' else {}

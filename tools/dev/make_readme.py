@@ -104,12 +104,13 @@ class Results:
         value, published = self.value(table, criterion, ratio, column), self.published.get(name)
         if value is None and published is None and name not in self.names:
             return ''
-        text = 'not run' if value is None else f'{value:.2f}'
+        digits = self.tables[table].get('digits', 2)
+        text = 'not run' if value is None else f'{value:.{digits}f}'
         if name in self.seeds and value is not None:
             values, wanted = self.of_last_stage(name, self.tables[table]['metric']), self.seeds[name]
-            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+            spread = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
             text += spread + ('' if len(values) == wanted else f' ({len(values)} of {wanted} seeds)')
-        return text if published is None else f'{text} · *{published:.2f}*'
+        return text if published is None else f'{text} · *{published:.{digits}f}*'
 
     def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
         """Parameters or FLOPs that are left."""
@@ -142,7 +143,24 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         name = 'mean of the three' if results.averaged(table, row[0]) else spec.get('labels', {}).get(row[0], row[0])
         left = [results.size(table, *row, key) for key in sizes] if runs else []
         lines.append([name, row[1], *(line[i] for i in shown), *left])
-    return '\n'.join([heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), ''])
+    text = [heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), '']
+    return '\n'.join([*text, *costs(results, table)])
+
+
+def costs(results: Results, table: str) -> list[str]:
+    """What the training on synthetic images took: images, iterations, minutes."""
+    lines = []
+    for name, run in results.measured.items():
+        last = run['stages'][-1]
+        if not name.startswith(f'{table}/') or last['name'] != 'finetuned' or 'training' not in run:
+            continue
+        row, column = name.split('/')[1:3], name.split('/')[3]
+        made = run.get('synthesis', {})
+        images = f'{made["images"]} images in {made["seconds"] / 60:.1f} min, ' if made else ''
+        lines.append(f'{" ".join(row)}, {results.columns[column]}: {images}{run["training"]} in '
+                     f'{last["seconds"] / 60:.1f} min')
+    made = any('synthesis' in run for name, run in results.measured.items() if name.startswith(f'{table}/'))
+    return [f'What it took, on one core that others used too: {"; ".join(lines)}.', ''] if lines and made else []
 
 
 def heading(results: Results, table: str) -> str:
@@ -159,7 +177,7 @@ def heading(results: Results, table: str) -> str:
         if wrong:
             raise ValueError(f'{table}: measured on {wrong} images, cells.json says {spec["images"]}')
         if spec.get('trained', True):
-            dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.2f}')
+            dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.{spec.get("digits", 2)}f}')
     text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])
