@@ -152,7 +152,7 @@ def costs(results: Results, table: str) -> list[str]:
     lines = []
     for name, run in results.measured.items():
         last = run['stages'][-1]
-        if not name.startswith(f'{table}/') or last['name'] != 'finetuned' or 'training' not in run:
+        if not name.startswith(f'{table}/') or 'training' not in run:
             continue
         row, column = name.split('/')[1:3], name.split('/')[3]
         made = run.get('synthesis', {})
