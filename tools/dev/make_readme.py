@@ -152,7 +152,7 @@ def costs(results: Results, table: str) -> list[str]:
     lines = []
     for name, run in results.measured.items():
         last = run['stages'][-1]
-        if not name.startswith(f'{table}/') or last['name'] != 'finetuned' or 'training' not in run:
+        if not name.startswith(f'{table}/') or 'training' not in run:
             continue
         row, column = name.split('/')[1:3], name.split('/')[3]
         made = run.get('synthesis', {})
@@ -184,7 +184,8 @@ def heading(results: Results, table: str) -> str:
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])
         return f'{text} Not run here: needs {needs}. To run it: {command}.'
-    sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())})
+    sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())
+                     if not reason.endswith('works on the whole network')})  # as it should
     versions = ', '.join(
         sorted({' '.join(v for v in run['versions'].split() if v.startswith(('mmprune=', 'torch='))) for run in runs})
     )
