@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 # An extra place to look for wheels; it only saves the minutes that compiling mmcv takes.
 WHEELS ?= ../shared/wheels
 FIND_LINKS := $(if $(wildcard $(WHEELS)),--find-links $(abspath $(WHEELS)),)
@@ -20,7 +21,7 @@ QUICKSTART := work_dirs/quickstart
 # These commands run this checkout's code, also where several checkouts share an environment.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: quickstart test test-fast deps env lint format readme clean
+.PHONY: quickstart test test-fast deps env lint format readme docs clean
 
 quickstart: env
 	$(BIN)/python tools/train.py configs/quickstart/resnet_digits.py --work-dir $(QUICKSTART)/dense
@@ -65,6 +66,17 @@ format: env
 readme: env
 	$(BIN)/python tools/dev/make_cells.py
 	$(BIN)/python tools/dev/make_readme.py
+	$(BIN)/python tools/dev/make_metafiles.py
+
+# The documentation as a site, in an environment of its own: it is read, not imported.
+docs: $(DOCS_VENV)/.ready-$(shell sha256sum docs/requirements.txt | cut -c1-16)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	$(DOCS_VENV)/bin/python tools/dev/check_site.py site
+
+$(DOCS_VENV)/.ready-%:
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(abspath $(DOCS_VENV))/bin/python -m pip install --no-input --disable-pip-version-check -q -r docs/requirements.txt
+	@touch $@
 
 clean:
-	rm -rf .venv work_dirs .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs site work_dirs .pytest_cache .ruff_cache

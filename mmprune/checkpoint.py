@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mmengine.runner import checkpoint as host_checkpoints
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
@@ -76,10 +77,7 @@ def _read_structure(model: nn.Module, state: dict, prefix: str, local_metadata: 
     else:
         if f'{KEY}_guard' in local_metadata:
             local_metadata[f'{KEY}_guard']()
-        try:
-            structure = Structure.from_json(text)
-        except RecursionError as error:
-            raise StructureError('not a structure: nested too deep') from error
+        structure = Structure.from_json(text)
         structure.apply(model)
         model._mmprune_structure = structure
         reason = 'the pruned checkpoint is of another network'
@@ -91,7 +89,9 @@ def _read_structure(model: nn.Module, state: dict, prefix: str, local_metadata: 
 def _check_shapes(model: nn.Module, state: dict, prefix: str, reason: str) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         given = state.get(prefix + name)
-        if isinstance(given, Tensor) and given.shape != tensor.shape:
+        if given is not None and not isinstance(given, Tensor):
+            raise CheckpointError(f'{name}: the checkpoint holds a {type(given).__name__} and no tensor')
+        if given is not None and given.shape != tensor.shape:
             raise CheckpointError(f'{name}: the checkpoint holds shape {tuple(given.shape)}, '
                                   f'the network needs {tuple(tensor.shape)}; {reason}')
 
@@ -155,6 +155,11 @@ class _GuardedMetadata(OrderedDict):
             raise CheckpointError(
                 f'this checkpoint is of a pruned network, and this model cannot take its structure: {HOW_TO_LOAD}')
         return value
+
+
+#: What mmengine's other loaders (``torchvision://``, ``s3://``, …) read with; its own falls back to running code.
+host_checkpoints._safe_torch_load = lambda file, map_location=None, weights_only=None: read_checkpoint(
+    file, map_location)
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)

@@ -122,7 +122,7 @@ def refuse_wrong_groups(model: nn.Module, forward: Callable[[object], object], e
                         groups: Sequence[ChannelGroup]) -> None:
     """Give every group that the tracer got wrong a reason to stay whole.
 
-    All groups are tried at once, with a third of their units gone at random; where that fails, half of them, and so on.
+    All groups are tried at once, with a third of their units gone at random; if that fails, half of them, and so on.
     """
     generator = torch.Generator().manual_seed(0)
     trial = {g.name: torch.randperm(g.width, generator=generator)[:max(1, g.width * 2 // 3)].sort().values

@@ -14,6 +14,8 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
+from mmprune.arguments import wrong_argument
+
 CRITERIA = Registry('criterion', scope='mmprune', locations=['mmprune.criteria'])
 ALLOCATORS = Registry('allocator', scope='mmprune', locations=['mmprune.allocators'])
 PRUNERS = Registry('pruner', scope='mmprune', locations=['mmprune.pruners'])
@@ -50,6 +52,9 @@ def build_part(registry: Registry, cfg: object, key: str) -> object:
     if isinstance(cfg, str):
         cfg = dict(type=cfg)
     if not isinstance(cfg, dict):
+        if cfg is None or isinstance(cfg, (type, bool, int, float, bytes, list, tuple, set)):
+            raise ConfigError(f'{key}: a name such as {next(iter(registry.module_dict), "…")!r} or dict(type=…), '
+                              f'got {cfg!r:.80}')
         return cfg
     arguments = dict(cfg)
     name = arguments.pop('type', None)
@@ -61,8 +66,13 @@ def build_part(registry: Registry, cfg: object, key: str) -> object:
         known = ', '.join(sorted(registry.module_dict))
         raise ConfigError(f'{key}.type: {registry.name} {name!r} is unknown; there are {known}')
     try:
-        return part(**arguments)
-    except TypeError as error:
-        raise ConfigError(f'{key}: {name} {str(error).split("__init__() ")[-1]}') from error
+        built = part(**arguments)
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(f'{key}: {error}') from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        reason = wrong_argument(part, arguments)
+        raise ConfigError(f'{key}.{reason}' if reason else
+                          f'{key}: {name} {str(error).split("__init__() ")[-1]}') from error
+    if reason := wrong_argument(part, arguments):
+        raise ConfigError(f'{key}.{reason}')
+    return built

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlparse
 
 import numpy as np
@@ -42,31 +46,76 @@ def is_trusted() -> bool:
     return os.environ.get(TRUST) == '1'
 
 
-def read_checkpoint(path: str | os.PathLike, map_location: object = 'cpu') -> dict:
+def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: object = 'cpu') -> dict:
     """Read a checkpoint without executing anything in it.
 
     Args:
-        path: A local file.
+        path: A local file, or what one has been opened as.
         map_location: As in ``torch.load``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: Truncated, not a checkpoint, or needing code to be executed.
+        CheckpointError: Truncated, changed since it was written, not a checkpoint, or needing code to be executed.
     """
-    path = Path(os.path.expanduser(os.fspath(path)))
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such checkpoint')
+    name = 'checkpoint'
+    if isinstance(path, (str, os.PathLike)):
+        name = path = Path(os.path.expanduser(os.fspath(path)))
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such checkpoint')
+    if is_trusted():
+        warnings.warn(f'{TRUST}=1: whatever code is in {name} is run with your rights', stacklevel=2)
     try:
+        if not is_trusted():
+            _check_archive(path)
         with torch.serialization.safe_globals(SAFE_TYPES):
             checkpoint = torch.load(path, map_location=map_location, weights_only=not is_trusted())
     except Exception as error:  # whatever bytes a file may hold, the unpickler has an exception for them
-        raise CheckpointError(_explain(path, error)) from error
+        raise CheckpointError(_explain(name, error)) from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f'{path}: holds a {type(checkpoint).__name__}, expected a state dict or a checkpoint')
+        raise CheckpointError(f'{name}: holds a {type(checkpoint).__name__}, expected a state dict or a checkpoint')
+    if problem := _odd_contents(checkpoint):
+        raise CheckpointError(f'{name}: not a usable checkpoint: {problem}')
     return checkpoint
 
 
-def _explain(path: Path, error: Exception) -> str:
+def _check_archive(file: Path | IO[bytes]) -> None:
+    """Refuse archives that PyTorch did not write like this: it checks no checksums, and inflates whatever it is told.
+
+    Raises:
+        ValueError: A record does not match its checksum, or is compressed.
+    """
+    if not zipfile.is_zipfile(file):
+        return  # the format before PyTorch 1.6, or no checkpoint at all
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError('its records are compressed, which PyTorch never does; unpack and zip it without '
+                             'compression if you trust it')
+        if damaged := archive.testzip():
+            raise ValueError(f'{damaged} does not match its checksum')
+    if not isinstance(file, Path):
+        file.seek(0)
+
+
+def _odd_contents(checkpoint: dict) -> str:
+    """What would surprise those who use a checkpoint; empty if nothing does."""
+    for key in ('meta', 'message_hub', 'state_dict', 'ema_state_dict'):
+        if not isinstance(checkpoint.get(key, {}), Mapping) and (key == 'state_dict' or checkpoint[key] is not None):
+            return f'{key!r} must be a dict, got {type(checkpoint[key]).__name__}'
+    for holder in (checkpoint, checkpoint.get('state_dict'), checkpoint.get('ema_state_dict')):
+        for name in set(getattr(holder, '__dict__', ())) - {'_metadata'}:
+            delattr(holder, name)  # they could hide the methods of a dict
+        metadata = getattr(holder, '_metadata', None)
+        if metadata is not None and not (isinstance(metadata, Mapping) and all(
+                isinstance(key, str) and isinstance(entry, Mapping) for key, entry in metadata.items())):
+            return 'the metadata beside the tensors must map names of modules to dicts'
+        for key, value in (holder or {}).items():
+            if isinstance(value, torch.Tensor) and (value.layout != torch.strided or value.is_meta):
+                return f'{key} must be an ordinary tensor, got a {value.layout} one on {value.device}'
+    odd = [key for key in checkpoint.get('state_dict', ()) if not isinstance(key, str)]
+    return f"keys of 'state_dict' must be names, got {odd[0]!r:.40}" if odd else ''
+
+
+def _explain(path: Path | str, error: Exception) -> str:
     text = str(error).split('WeightsUnpickler error:')[-1].strip()
     if isinstance(error, pickle.UnpicklingError):
         for line in text.splitlines():

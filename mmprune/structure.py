@@ -12,6 +12,8 @@ from torch.nn.modules.conv import _ConvNd
 from mmprune.surgery import Undo, keep_inputs, keep_outputs, sync_wrappers, widths
 
 VERSION = 1
+#: Widths beyond this are no widths.
+LARGEST = 2**31
 
 
 class StructureError(ValueError):
@@ -108,10 +110,12 @@ class Structure:
         try:
             raw = json.loads(text)
             version, modules = raw['version'], raw['modules']
+        except RecursionError as error:
+            raise StructureError('not a structure: nested too deep') from error
         except (TypeError, KeyError, ValueError) as error:
-            raise StructureError(f'not a structure: {error!r}') from error
+            raise StructureError(f'not a structure: {error!r:.200}') from error
         if version != VERSION:
-            raise StructureError(f'structure version {version!r} is unknown, this mmprune reads version {VERSION}')
+            raise StructureError(f'structure version {version!r:.40} is unknown, this mmprune reads version {VERSION}')
         if not isinstance(modules, dict):
             raise StructureError('structure: "modules" must map module names to kept indices')
         return cls({name: _read_cut(name, entry) for name, entry in modules.items()})
@@ -128,7 +132,7 @@ def _widths_or_none(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _read_cut(name: str, entry: object) -> Cut:
-    if not isinstance(entry, dict) or not _is_ints(entry.get('dense'), 2):
+    if not isinstance(entry, dict) or not _is_ints(entry.get('dense'), 2) or max(entry['dense']) > LARGEST:
         raise StructureError(f'structure of {name}: needs "dense": [outputs, inputs], got {entry!r:.80}')
     dense = tuple(entry['dense'])
     kept = {}

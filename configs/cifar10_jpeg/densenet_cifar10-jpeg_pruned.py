@@ -2,7 +2,7 @@
 _base_ = ['densenet_cifar10-jpeg.py']
 
 model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
-load_from = 'work_dirs/densenet_cifar10-jpeg/epoch_6.pth'
+load_from = 'work_dirs/densenet_cifar10-jpeg/epoch_3.pth'
 
 pruning = dict(
     target='backbone',

@@ -1,4 +1,4 @@
-# Half of the inner channels gone, repaired without an image; then one epoch of fine-tuning with the training images
+# Half of the inner channels gone, repaired in closed form, fine-tuned on images from the dense network: no data at all
 _base_ = ['resnet_digits.py']
 
 model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
@@ -9,8 +9,11 @@ pruning = dict(
     pruner=dict(type='ChannelPruner', criterion='MomentOBS', allocator=dict(type='Uniform', ratio=0.5),
                 keep=['conv1', '*.conv2', '*.downsample*']),
     restorer=dict(type='MomentRestoration'),
+    images=dict(type='DeepInversion', num_images=64, batch_size=64, phases=[dict(iterations=80, jitter=2)], warmup=10),
+    distillation=dict(type='FeatureDistillation', bn='eval'),
     finetune=True,
     input_shape=(3, 32, 32))
-train_cfg = dict(max_epochs=1, val_interval=1)
+train_dataloader = dict(batch_size=32)
+train_cfg = dict(max_epochs=15, val_interval=15)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
-param_scheduler = dict(T_max=1)
+param_scheduler = dict(T_max=15)

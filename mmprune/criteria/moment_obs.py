@@ -54,6 +54,10 @@ class MomentOBS(Criterion):
         if moments not in ('closure', 'noise', 'images'):
             raise ValueError(f"criterion.moments: give 'closure', 'noise' (both without data) or 'images', "
                              f'got {moments!r}')
+        if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
+            raise ValueError(f"criterion.rho: give 'fit' or a correlation in [0, 1], got {rho!r}")
+        if not (isinstance(order, int) and 1 <= order <= 64):
+            raise ValueError(f'criterion.order: the number of Hermite terms must be in 1 … 64, got {order!r}')
         self.lam, self.rho, self.order, self.moments = lam, rho, order, moments
         self.needs_images = moments == 'images'
         self._measured: dict[tuple[str, tuple], Moments] = {}

@@ -63,9 +63,10 @@ class DiskCache:
     def get(self, key: str) -> dict | None:
         """What was stored under the key; a damaged file counts as none."""
         try:
-            return json.loads((self.folder / f'{key}.json').read_text()) if self.folder else None
-        except (OSError, ValueError):
+            value = json.loads((self.folder / f'{key}.json').read_text()) if self.folder else None
+        except (OSError, ValueError, RecursionError):
             return None
+        return value if isinstance(value, dict) else None
 
     def put(self, key: str, value: dict) -> None:
         """Store plain data; a folder that cannot be written is no reason to lose a result."""

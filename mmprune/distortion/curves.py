@@ -112,7 +112,8 @@ class CurveMeasurer:
         rank, world = get_dist_info()
         content = content_key(repr(scope.model), dict(scope.model.state_dict()), batches, scope.targets)
         keys = {cut.name: content_key(content, cut.name, cut.alive, cut.order, self.kept_counts(cut)) for cut in cuts}
-        found = {name: value for name, key in keys.items() if (value := self.cache.get(key)) is not None}
+        found = {cut.name: value for cut in cuts
+                 if _is_curve(value := self.cache.get(keys[cut.name]), self.kept_counts(cut))}
         if world > 1:
             holder = [found]
             broadcast_object_list(holder)  # ranks may see different disks, but must share the work alike
@@ -170,3 +171,8 @@ def output_errors(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Ten
     return squared / sum(out[0].numel() for out in reference if out.is_floating_point())
 
 
+def _is_curve(value: dict | None, kept: Sequence[int]) -> bool:
+    """Whether what the cache holds can be used."""
+    return value is not None and value.get('kept') == list(kept) and all(
+        isinstance(value.get(key), list) and len(value[key]) == len(kept)
+        and all(isinstance(item, float) for item in value[key]) for key in ('mean', 'max'))

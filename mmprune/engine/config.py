@@ -31,7 +31,7 @@ def prepare_config(cfg: Config) -> Config:
     if not isinstance(pruning, dict):
         raise ConfigError("pruning: this config has none; add e.g. pruning=dict(target='backbone', "
                           "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))")
-    unknown = sorted(set(pruning) - KEYS)
+    unknown = sorted(map(str, set(pruning) - KEYS))
     if unknown:
         raise ConfigError(f'pruning.{unknown[0]}: unknown; pruning knows {", ".join(sorted(KEYS))}')
     if 'pruner' not in pruning:

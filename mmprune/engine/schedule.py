@@ -46,7 +46,7 @@ class Schedule:
             raise ConfigError('pruning.schedule: knows type, steps, interval, begin, amount and '
                               f'fresh_optimizer; '
                               f'{str(error).split("__init__() ")[-1]}') from error
-        if schedule.type not in SHAPES:
+        if not isinstance(schedule.type, str) or schedule.type not in SHAPES:
             raise ConfigError(f'pruning.schedule.type: one of {", ".join(SHAPES)}, got {schedule.type!r}')
         for key, least in (('steps', 1), ('interval', 1), ('begin', 0)):
             value = getattr(schedule, key)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mmprune.arguments import wrong_argument
 from mmprune.files import write_atomically
 
 SCHEMA_VERSION = 1
@@ -86,13 +87,17 @@ class Report:
             raw = dict(raw)
             if raw.pop('schema_version', None) != SCHEMA_VERSION:
                 raise ValueError(f'not a report of schema version {SCHEMA_VERSION}')
+            for kind, items in ((Stage, raw['stages']), (LayerRow, raw['layers'])):
+                for item in items:
+                    if wrong := wrong_argument(kind, {k: v for k, v in item.items() if k != 'metrics'}):
+                        raise ValueError(f'not a report: {wrong}')
             raw['stages'] = [Stage(**stage) for stage in raw['stages']]
             for stage in raw['stages']:
                 stage.metrics = {key: math.nan if value is None else value for key, value in stage.metrics.items()}
             raw['layers'] = [LayerRow(**row) for row in raw['layers']]
             raw['input_shape'] = tuple(raw['input_shape'])
             return cls(**raw)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f'not a report: {error!r:.120}') from error
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -109,7 +114,7 @@ class Report:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'{path}: {error}') from error
 
     def layer_table(self) -> str:

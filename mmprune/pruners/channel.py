@@ -195,8 +195,8 @@ class ChannelPruner(Pruner):
         if kind != 'latency':
             raise ConfigError(f'pruner.allocator.target: knows params, flops and latency, got {kind!r}')
         if any(dense[group.name] > group.width for group in groups):
-            raise ConfigError('pruner.allocator.target: latency is measured against the network as it is, and this one '
-                              'is cut in steps; give flops or params, or no pruning.schedule')
+            raise ConfigError('pruner.allocator.target: latency is measured against the network as it is, and this '
+                              'one is cut in steps; give flops or params, or no pruning.schedule')
         return LatencyModel(scope, groups, **options), 1e-2
 
     def _free_flops(self, scope: Scope) -> dict[str, int] | None:

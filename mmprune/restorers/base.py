@@ -13,7 +13,7 @@ from mmprune.sites import Site
 class Restorer(ABC):
     """Repairs a network for the channels that it is about to lose.
 
-    The pruner calls :meth:`prepare` once on the untouched network, then :meth:`restore_site` for every group that loses
+    The pruner calls :meth:`prepare` once on the whole network, then :meth:`restore_site` for every group that loses
     channels, in forward order and *before* anything is sliced, and :meth:`restore_model` on the sliced network. After
     ``restore_site`` the pruner zeroes the removed columns of the readers itself.
     """

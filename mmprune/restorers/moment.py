@@ -67,8 +67,8 @@ class MomentRestoration(Restorer):
             raise ValueError(f'restorer.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
         if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
             raise ValueError(f"restorer.rho: give 'fit' or a correlation in [0, 1], got {rho!r}")
-        if not (isinstance(order, int) and order >= 1):
-            raise ValueError(f'restorer.order: the number of Hermite terms must be at least 1, got {order!r}')
+        if not (isinstance(order, int) and 1 <= order <= 64):
+            raise ValueError(f'restorer.order: the number of Hermite terms must be in 1 … 64, got {order!r}')
         if moments not in ('closure', 'noise', 'images'):
             raise ValueError(f"restorer.moments: give 'closure', 'noise' (both without data) or 'images', "
                              f'got {moments!r}')

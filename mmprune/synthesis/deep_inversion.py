@@ -152,8 +152,10 @@ class DeepInversion(Synthesizer):
         with tqdm(total=total, disable=hidden, unit='it', leave=False) as bar, network.fixed():
             for done, index in enumerate(mine, start=1):
                 bar.set_description(f'batch {index + 1} of {len(store)}')
+                begin = time.perf_counter()
                 images, facts = self._invert(network, index, torch.empty(0, *shape).to(example), bounds, bar)
-                store.write(index, images[:self.num_images - index * self.batch_size], **facts)
+                store.write(index, images[:self.num_images - index * self.batch_size],
+                            seconds=round(time.perf_counter() - begin, 3), **facts)
                 self._log(bar, index, done, len(mine), facts, start)
         return self._finish(store, scope)
 

@@ -110,6 +110,8 @@ class PinkNoise(Noise):
         super().__init__(**kwargs)
         if not 0 <= gray <= 1:
             raise ValueError(f'PinkNoise.gray: a share in [0, 1], got {gray!r}')
+        if not abs(exponent) <= 10:
+            raise ValueError(f'PinkNoise.exponent: a number between -10 and 10, got {exponent!r}')
         self.exponent, self.gray = exponent, gray
 
     def _batch(self, count: int, generator: torch.Generator) -> Tensor:

@@ -55,7 +55,7 @@ class ImageStore:
         """
         self.folder, self.device = Path(folder), torch.device(device)
         self.meta = _read_json(self.folder / 'meta.json')
-        if self.meta is None or self.meta.get('schema_version') != SCHEMA_VERSION:
+        if self.meta is None or self.meta.get('schema_version') != SCHEMA_VERSION or not _is_whole(self.meta):
             raise ValueError(f'{self.folder}: not a set of synthetic images (its meta.json is missing, damaged or of '
                              'another version)')
         self.num_images, self.batch_size = self.meta['num_images'], self.meta['batch_size']
@@ -97,6 +97,11 @@ class ImageStore:
     def facts(self, index: int) -> dict:
         """What is known about a batch, e.g. the terms of its loss."""
         return _read_json(self._path(index).with_suffix('.json')) or {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that making the images took, whichever run made them; 0 where nobody took the time."""
+        return sum(self.facts(index).get('seconds', 0.0) for index in range(len(self)))
 
     def to(self, device: str | torch.device) -> ImageStore:
         """The same set with batches on another device."""
@@ -197,9 +202,16 @@ class ImageStore:
         return f'ImageStore({self.num_images} images of shape {self.shape} in {self.folder})'
 
 
+def _is_whole(meta: dict) -> bool:
+    numbers = [meta.get('num_images'), meta.get('batch_size'), *([meta['num_classes']] if meta.get('num_classes')
+                                                                 else [])]
+    shape = meta.get('shape')
+    return isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in (*numbers, *shape))
+
+
 def _read_json(path: Path) -> dict | None:
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

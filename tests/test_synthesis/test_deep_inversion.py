@@ -9,7 +9,7 @@ from torch import nn
 
 from mmprune.hosts import Scope
 from mmprune.registry import SYNTHESIZERS, ConfigError, build_part
-from mmprune.synthesis import DeepInversion
+from mmprune.synthesis import DeepInversion, ImageStore
 from mmprune.synthesis.image_loss import differences, move
 from mmprune.synthesis.inverted_network import InvertedNetwork, StatisticsDistance
 from mmprune.synthesis.phase import Phase
@@ -160,6 +160,7 @@ def test_inversion_comes_near_to_the_statistics_and_to_the_classes(tmp_path):
         (logits, labels), (logits, (labels + 1) % 4), (noise_logits, labels)))
     assert right < 0.9 * noise and right < 0.9 * wrong
     assert store.facts(0)['losses']['bn'] < 0.5 * before.sum()
+    assert 0 < store.seconds == ImageStore(store.folder).seconds
 
 
 @pytest.mark.parametrize('fails', [False, True])

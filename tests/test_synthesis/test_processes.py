@@ -1,5 +1,6 @@
 """Sets that several processes make, or that a killed one leaves behind, are the set that one makes."""
 
+import json
 import os
 import socket
 import subprocess
@@ -37,8 +38,13 @@ def alone(folder: Path, iterations: int) -> ImageStore:
     return worker.synthesizer(iterations).prepare(scope_of(trained(Classifier())), folder)
 
 
-def contents(store: ImageStore) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(store.folder.iterdir()) if path.name[0] != '.'}
+def contents(store: ImageStore) -> dict[str, object]:
+    files = {path.name: path.read_bytes() for path in sorted(store.folder.iterdir()) if path.name[0] != '.'}
+    return {name: _untimed(content) if name.endswith('.json') else content for name, content in files.items()}
+
+
+def _untimed(content: bytes) -> dict:
+    return {key: value for key, value in json.loads(content).items() if key != 'seconds'}
 
 
 @pytest.mark.slow

@@ -11,23 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import mmprune
 from mmprune.registry import ALLOCATORS, CRITERIA, RESTORERS, ConfigError
-from tests.networks import randomise
-
-for registry in (ALLOCATORS, CRITERIA, RESTORERS):
-    registry.import_from_location()
-
-EXAMPLE = torch.zeros(1, 3, 8, 8)
-UNIFORM = dict(type='Uniform', ratio=0.5)
-#: Parts that cannot be built, or do not do their work, without an argument.
-NEEDED = {'RedundancyGraph': dict(num_images=8, batch_statistics=False), 'RateDistortion': dict(curves=dict(
-    num_images=4, points=3, cache=False, progress=False))}
-
-
-def network() -> nn.Sequential:
-    return randomise(nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)))
+from tests.test_trust.small import EXAMPLE, UNIFORM, assert_sound, images, network, part
 
 
 def fill(module: str, tensor: str, value: float, count: int = 3) -> Callable[[nn.Module], None]:
@@ -58,10 +42,6 @@ HANDLED = {
 }
 
 
-def part(name: str, **more: object) -> dict:
-    return dict(type=name, **NEEDED.get(name, {}), **more)
-
-
 def settings() -> list:
     """One setting per criterion, restorer and allocator (with both pruners), the rest as plain as can be."""
     channel = dict(type='ChannelPruner', allocator=UNIFORM, min_channels=1)
@@ -75,17 +55,6 @@ def settings() -> list:
         if name != 'WidthDependent':
             found.append((f'weights {name}', dict(type='WeightPruner', allocator=part(name, ratio=0.5)), None))
     return [pytest.param(pruner, restorer, id=id) for id, pruner, restorer in found]
-
-
-def images(constant: bool = False) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return list((torch.full((16, 3, 8, 8), 0.5) if constant else
-                 torch.randn(16, 3, 8, 8, generator=generator)).split(8))
-
-
-def assert_sound(model: nn.Module) -> None:
-    assert all(bool(torch.isfinite(value.float()).all()) for value in model.state_dict().values())
-    assert bool(torch.isfinite(model.eval()(images()[0])).all())
 
 
 @pytest.mark.parametrize(('pruner', 'restorer'), settings())

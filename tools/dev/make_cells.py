@@ -63,20 +63,21 @@ TRAINED_HERE = {
                 'title': f'{title}, JPEG copy of CIFAR-10',
                 'images': 10000,
                 'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
-                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_6.pth'],
+                'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{epochs}.pth'],
             },
             {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
         )
-        for name, title in (
-            ('vgg16', 'VGG-16-BN of a quarter width'),
-            ('densenet', 'DenseNet-16, growth 8'),
-            ('mobilenetv2', 'MobileNetV2 of half width'),
+        for name, epochs, title in (
+            ('vgg16', 6, 'VGG-16-BN of a quarter width'),
+            ('densenet', 3, 'DenseNet-16, growth 8'),
+            ('mobilenetv2', 3, 'MobileNetV2 of half width'),
         )
     },
     'retinanet_bccd': (
         {
             'metric': 'pascal_voc/mAP',
             'unit': 'mAP at IoU .5',
+            'digits': 3,
             'title': 'RetinaNet, ResNet-18 of half width, BCCD',
             'images': 72,
             'config': 'configs/bccd/retinanet_r18_fpn_bccd_pruned.py',
@@ -200,7 +201,7 @@ def moment_restoration() -> dict[str, object]:
     auto = dict(restorer=dict(type='LBYL', mode='exact', lambda1='auto', lambda2='auto'))
     for net, (spec, options) in TRAINED_HERE.items():
         tables[net] = spec
-        for ratio in (0.3, 0.5):
+        for ratio in (0.3, 0.5, 0.7):
             for column, cell in {**repairs, 'LBYL-auto': auto}.items():
                 if column != 'LBYL':  # there are no published λ for these networks
                     extra = dict(options=options) if column == 'BNRecalibration' else {}
@@ -265,38 +266,34 @@ def comparison() -> dict[str, object]:
     moment, recalibration = dict(type='MomentRestoration'), dict(type='BNRecalibration')
     images = {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000}
     curves = {'num_images': 128, 'points': 32}
-    dfbf = {'config': 'configs/dfbf/resnet56_dfbf-l2-r50_cifar10.py',
-            'options': {'pruning.images.root': 'work_dirs/cells/dfbf/images'}}
     #: Row, what it is called, what is cut, and what follows.
     methods = [
-        ('cut', 'cut only (L2 norm)', l2, {}),
-        ('NeuronMerging', 'Neuron Merging (L2 norm)', l2, dict(restorer=merging)),
-        ('LBYL', 'LBYL, λ chosen without data (L2 norm)', l2, dict(restorer=lbyl)),
-        ('RedundancyGraph', 'RedundancyGraph on noise', 'graph', {}),
-        ('RedundancyGraph-LBYL', 'RedundancyGraph on noise, LBYL', 'graph', dict(restorer=lbyl)),
-        ('RateDistortion', 'RateDistortion on noise (L2 norm)', 'rd-l2', {}),
-        ('DFBF', 'DFBF, synthetic images (L2 norm)', l2, dfbf),
-        ('DFBF-MomentRestoration', 'DFBF from MomentRestoration (L2 norm)', l2, dict(restorer=moment, **dfbf)),
-        ('MomentRestoration', 'MomentRestoration (L2 norm)', l2, dict(restorer=moment)),
-        ('MomentOBS', 'MomentRestoration (MomentOBS)', obs, dict(restorer=moment)),
-        ('MomentOBS-RateDistortion', 'MomentRestoration (MomentOBS, RateDistortion on noise)', 'rd-obs',
-         dict(restorer=moment)),
-        ('BNRecalibration', 'for comparison: BN re-estimation, 1,000 real images (L2 norm)', l2,
+        ('NeuronMerging', 'L2 norm, Neuron Merging', l2, dict(restorer=merging)),
+        ('LBYL', 'L2 norm, LBYL, λ chosen without data', l2, dict(restorer=lbyl)),
+        ('MomentRestoration', 'L2 norm, MomentRestoration', l2, dict(restorer=moment)),
+        ('MomentOBS', 'MomentOBS, MomentRestoration', obs, dict(restorer=moment)),
+        ('RateDistortion', 'L2 norm, RateDistortion on noise, MomentRestoration', 'distortion', dict(restorer=moment)),
+        ('RedundancyGraph', 'RedundancyGraph on noise, MomentRestoration', 'graph', dict(restorer=moment)),
+        ('BNRecalibration', 'for comparison: L2 norm, BN re-estimation on 1,000 real images', l2,
          dict(restorer=recalibration, options=images)),
     ]
+    borrowed = {
+        'methods/DFBF/0.5/final': ('L2 norm, DFBF: trained on synthetic images', 'DFBF'),
+        'methods/DFBF-Moment/0.5/final': ('L2 norm, MomentRestoration, then DFBF', 'DFBF-Moment'),
+    }
     cells = []
-    for left in (0.7, 0.5):
+    for ratio, left in EQUAL_FLOPS.items():
         for row, _, cut, cell in methods:
             if cut == 'graph':
                 parts = {'criterion.type': 'RedundancyGraph', 'criterion.inputs': 'noise',
                          'criterion.target.flops': left}
-            elif isinstance(cut, str):
-                parts = {'criterion': 'L2Norm' if cut == 'rd-l2' else 'MomentOBS', 'allocator.type': 'RateDistortion',
-                         'allocator.target.flops': left, 'allocator.curves': curves}
+            elif cut == 'distortion':
+                parts = {'criterion': 'L2Norm', 'allocator.type': 'RateDistortion', 'allocator.target.flops': left,
+                         'allocator.curves': curves}
             else:
-                parts = {**cut, 'allocator.type': 'Uniform', 'allocator.target.flops': left}
+                parts = {**cut, 'allocator.type': 'Uniform', 'allocator.ratio': ratio}
             pruner = {'type': 'ChannelPruner', **parts, 'keep': ['conv1', '*.conv2', '*.downsample*']}
-            cells.append(dict(cell=f'methods/{row}/{left}/final', pruner=pruner, **cell))
+            cells.append(dict(cell=f'methods/{row}/{ratio}/final', pruner=pruner, **cell))
     for criterion in ('L1Norm', 'L2Norm', 'GeometricMedian', 'BNScale', 'MomentOBS', 'Random'):
         for column, restorer in (('none', None), ('NeuronMerging', merging), ('LBYL', lbyl),
                                  ('MomentRestoration', moment)):
@@ -304,8 +301,11 @@ def comparison() -> dict[str, object]:
             cells.append(dict(cell=f'{name}/{column}', options={'pruning.finetune': False}, **repair))
             cells.append(dict(cell=f'{name}/{column}-tuned', options={'pruning.finetune': True}, **repair))
     tables = {
-        'methods': {**table, 'rows': 'method', 'ratios': 'share of the FLOPs to keep',
-                    'labels': {row: label for row, label, _, _ in methods}, 'shown': ['cut', 'final']},
+        'methods': {**table, 'rows': 'method', 'shown': ['cut', 'final'],
+                    'labels': {row: label for row, label, _, _ in methods} | {
+                        name.split('/')[1]: label for name, (label, _) in borrowed.items()},
+                    'borrowed': {name: f'dfbf/resnet56_cifar10/L2Norm/0.5/{column}'
+                                 for name, (_, column) in borrowed.items()}},
         'ablation': {**table, 'shown': [name for name in ABLATION if not name.endswith('-tuned')]},
         'ablation-tuned': {**table, 'cells': 'ablation', 'shown': [n for n in ABLATION if n.endswith('-tuned')]},
     }
@@ -313,10 +313,12 @@ def comparison() -> dict[str, object]:
     return dict(columns=columns, tables=tables, cells=cells)
 
 
-#: Columns of the ablation: what repairs, and whether six epochs on 8,068 labelled images follow.
+#: Share of the FLOPs that an even cut of ResNet-56's inner convs leaves; the other allocators get it as their target.
+EQUAL_FLOPS = {0.3: 0.691, 0.5: 0.505}
+#: Columns of the ablation: what repairs, and whether an epoch on 8,068 labelled images follows.
 ABLATION = {
     f'{name}{suffix}': f'{title}{tuned}'
-    for suffix, tuned in (('', ''), ('-tuned', ', then 6 epochs'))
+    for suffix, tuned in (('', ''), ('-tuned', ', then 1 epoch'))
     for name, title in (('none', 'no repair'), ('NeuronMerging', 'Neuron Merging'),
                         ('LBYL', 'LBYL, λ chosen without data'), ('MomentRestoration', 'MomentRestoration'))
 }

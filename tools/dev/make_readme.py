@@ -1,6 +1,6 @@
-"""Rewrite the result tables of README.md and configs/*/README.md from cells.json and results.json.
+"""Rewrite the result tables (and one figure) of README.md, configs/*/README.md and docs/ from the runs' results.json.
 
-A table stands between two marks, and says which cells it shows; in README.md the folder is named too:
+A table stands between two marks, and says which cells it shows; outside configs/ the folder is named too:
 
     <!-- table lbyl/resnet56_cifar10 criterion=L2Norm ratio=0.3,0.5 -->
     <!-- end of table -->
@@ -17,6 +17,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+import comparison_figure  # noqa: E402
+
 MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 SIZES = {
     'params': 'parameters left',
@@ -39,6 +43,17 @@ class Results:
         self.names = [cell['cell'] for cell in content['cells']]
         for name, spec in self.tables.items():  # a table that shows other columns of another's cells
             self._show_again(spec.get('cells', name), name)
+            for key, source in spec.get('borrowed', {}).items():
+                self._borrow(key, source)
+
+    def _borrow(self, key: str, source: str) -> None:
+        """Take a cell from another folder's results, where it was run."""
+        other, _, name = source.partition('/')
+        path = self.folder.parent / other / 'results.json'
+        found = json.loads(path.read_text()).get(name) if path.exists() else None
+        self.names.append(key)
+        if found is not None:
+            self.measured[key] = found
 
     def _show_again(self, table: str, name: str) -> None:
         if table != name:
@@ -89,12 +104,13 @@ class Results:
         value, published = self.value(table, criterion, ratio, column), self.published.get(name)
         if value is None and published is None and name not in self.names:
             return ''
-        text = 'not run' if value is None else f'{value:.2f}'
+        digits = self.tables[table].get('digits', 2)
+        text = 'not run' if value is None else f'{value:.{digits}f}'
         if name in self.seeds and value is not None:
             values, wanted = self.of_last_stage(name, self.tables[table]['metric']), self.seeds[name]
-            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+            spread = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
             text += spread + ('' if len(values) == wanted else f' ({len(values)} of {wanted} seeds)')
-        return text if published is None else f'{text} · *{published:.2f}*'
+        return text if published is None else f'{text} · *{published:.{digits}f}*'
 
     def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
         """Parameters or FLOPs that are left."""
@@ -127,7 +143,24 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         name = 'mean of the three' if results.averaged(table, row[0]) else spec.get('labels', {}).get(row[0], row[0])
         left = [results.size(table, *row, key) for key in sizes] if runs else []
         lines.append([name, row[1], *(line[i] for i in shown), *left])
-    return '\n'.join([heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), ''])
+    text = [heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), '']
+    return '\n'.join([*text, *costs(results, table)])
+
+
+def costs(results: Results, table: str) -> list[str]:
+    """What the training on synthetic images took: images, iterations, minutes."""
+    lines = []
+    for name, run in results.measured.items():
+        last = run['stages'][-1]
+        if not name.startswith(f'{table}/') or last['name'] != 'finetuned' or 'training' not in run:
+            continue
+        row, column = name.split('/')[1:3], name.split('/')[3]
+        made = run.get('synthesis', {})
+        images = f'{made["images"]} images in {made["seconds"] / 60:.1f} min, ' if made else ''
+        lines.append(f'{" ".join(row)}, {results.columns[column]}: {images}{run["training"]} in '
+                     f'{last["seconds"] / 60:.1f} min')
+    made = any('synthesis' in run for name, run in results.measured.items() if name.startswith(f'{table}/'))
+    return [f'What it took, on one core that others used too: {"; ".join(lines)}.', ''] if lines and made else []
 
 
 def heading(results: Results, table: str) -> str:
@@ -144,7 +177,7 @@ def heading(results: Results, table: str) -> str:
         if wrong:
             raise ValueError(f'{table}: measured on {wrong} images, cells.json says {spec["images"]}')
         if spec.get('trained', True):
-            dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.2f}')
+            dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.{spec.get("digits", 2)}f}')
     text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])
@@ -181,20 +214,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a README is not current')
     args = parser.parse_args()
-    stale = False
-    for path in [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md'))]:
-        text = updated(path) if path.exists() else None
-        if text is not None and text != path.read_text():
-            stale = True
-            print(
-                f'{path.relative_to(ROOT)}: '
-                + ('not current; run python tools/dev/make_readme.py' if args.check else 'tables written')
-            )
-            if not args.check:
-                from mmprune.files import write_atomically  # imports torch, which a check can do without
+    texts = {path: updated(path) for path in [
+        ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]}
+    texts[comparison_figure.PATH] = comparison_figure.draw(Results(ROOT / 'configs/comparison'))
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        print(f'{path.relative_to(ROOT)}: '
+              + ('not current; run python tools/dev/make_readme.py' if args.check else 'written'))
+        if not args.check:
+            from mmprune.files import write_atomically  # imports torch, which a check can do without
 
-                write_atomically(path, text)
-    sys.exit(int(args.check and stale))
+            write_atomically(path, texts[path])
+    sys.exit(int(args.check and bool(stale)))
 
 
 if __name__ == '__main__':

@@ -135,6 +135,8 @@ def compact(cell: dict, report: dict) -> dict:
         input_shape=report['input_shape'],
         seed=report['seed'],
         **({'only_sliced': kept} if kept else {}),
+        **({'synthesis': made} if (made := report['extra'].get('synthesis')) else {}),
+        **({'training': last['note']} if (last := report['stages'][-1])['name'] == 'finetuned' else {}),
         command=command(cell),
         versions=' '.join(f'{key}={value}' for key, value in report['versions'].items()),
     )

@@ -189,15 +189,13 @@ class PruningHook(Hook):
         model = unwrap(runner.model)
         device = next(model.parameters()).device
         scope = Scope.of(model, torch.zeros(1, *self.input_shape, device=device), self.target)
-        start = time.perf_counter()
         images = self._images(runner, scope)
-        seconds = time.perf_counter() - start
         evaluate = (lambda: self._evaluate(runner)) if self.evaluate else None
         self.pipeline = Pipeline(scope, self.pruner, self.restorer, evaluate, images)
         report = self.pipeline.report
         report.seed, report.config = runner.seed, runner.cfg.pretty_text
         if self.synthesizer is not None:
-            report.extra['synthesis'] = dict(images=images.num_images, seconds=round(seconds, 3))
+            report.extra['synthesis'] = dict(images=images.num_images, seconds=round(images.seconds, 3))
         trained = runner._load_from is not None or runner._resume or _has_checkpoint(runner.cfg.model)
         if not trained and self.pruner.default_restorer is not None:  # some prune at initialisation on purpose
             report.warnings.append(UNTRAINED)

@@ -1,4 +1,0 @@
-# DFBF's optimiser, 30 epochs: for small sets of synthetic images
-train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=30)
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4))
-param_scheduler = dict(type='MultiStepLR', milestones=[22], gamma=0.1)

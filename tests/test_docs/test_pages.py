@@ -1,0 +1,101 @@
+"""The documentation's links, navigation, includes and pictures; without the generator that makes a site of it."""
+
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / 'docs').rglob('*.md'))
+TEXTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *PAGES, *sorted(ROOT.glob('configs/*/README.md'))]
+FENCE = re.compile(r'^ *```.*?^ *```', re.DOTALL | re.MULTILINE)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(text: str) -> set[str]:
+    """Anchors of the headings, as GitHub and the site's generator both make them of plain words."""
+    titles = re.findall(r'^#+ (.+)$', FENCE.sub('', text), re.MULTILINE)
+    return {re.sub(r'[\s]+', '-', re.sub(r'[^\w\s-]', '', title).strip().lower()) for title in titles}
+
+
+def entries(nav: object) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    return [path for item in (nav.values() if isinstance(nav, dict) else nav) for path in entries(item)]
+
+
+def check_site() -> ModuleType:
+    spec = importlib.util.spec_from_file_location('check_site', ROOT / 'tools/dev/check_site.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('path', TEXTS, ids=name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r'\]\(([^)\s]+)\)', FENCE.sub('', path.read_text())):
+        if re.match(r'[a-z]+:', target):
+            continue
+        file, _, anchor = target.partition('#')
+        other = (path.parent / file).resolve() if file else path
+        assert other.exists(), f'{name(path)}: {target}'
+        if anchor:
+            assert anchor in anchors(other.read_text()), f'{name(path)}: {target}'
+
+
+def test_the_navigation_names_every_page_once() -> None:
+    nav = entries(yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav'])
+    assert len(nav) == len(set(nav))
+    pages = {str(path.relative_to(ROOT / 'docs')) for path in PAGES}
+    tables = {f'configs/{path.parent.name}.md' for path in ROOT.glob('configs/*/README.md')}
+    assert {path for path in {*nav} ^ (pages | tables) if not path.startswith('coverage')} == set()
+
+
+@pytest.mark.parametrize('path', PAGES, ids=name)
+def test_what_a_page_includes_and_runs_exists(path: Path) -> None:
+    text = path.read_text()
+    for included in re.findall(r'^--8<-- "(.+)"$', text, re.MULTILINE):
+        assert (ROOT / included).exists(), included
+    for file in re.findall(r'\b((?:tools|configs|docs)/[\w./-]+\.(?:py|json|sh))', text):
+        assert (ROOT / file).exists() or 'my_' in file, file
+    for part in re.findall(r'^::: ([\w.]+)$', text, re.MULTILINE):
+        module, _, attribute = part.rpartition('.')
+        assert hasattr(importlib.import_module(module), attribute), part
+
+
+def test_every_registered_part_is_in_the_reference() -> None:
+    from mmprune import registry
+
+    text = ''.join(path.read_text() for path in (ROOT / 'docs/reference').glob('*.md'))
+    for node in (registry.CRITERIA, registry.ALLOCATORS, registry.PRUNERS, registry.RESTORERS, registry.GRAPHS,
+                 registry.SYNTHESIZERS, registry.DISTILLATIONS):
+        node.import_from_location()
+        for part in node.module_dict.values():
+            assert part.__module__.startswith('mmprune.') is False or f'.{part.__name__}\n' in f'{text}\n', part
+
+
+def test_pictures_are_current() -> None:
+    result = subprocess.run([sys.executable, 'tools/dev/draw_methods.py', '--check'], cwd=ROOT, text=True,
+                            capture_output=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(('html', 'problem'), [
+    ('<a href="b.html#x">', None), ('<a href="#here">', None), ('<a href="https://example.org/x">', None),
+    ('<a href="c.html">', 'no file c.html'), ('<a href="b.html#y">', 'no anchor b.html#y'),
+    ('<img src="a.png">', 'no file a.png'), ('<script src="https://example.org/x.js">', 'loads https'),
+    ('<a href="#there">', 'no anchor #there')])
+def test_dead_links_of_a_site_are_found(tmp_path: Path, html: str, problem: str | None) -> None:
+    (tmp_path / 'index.html').write_text(f'<p id="here">{html}')
+    (tmp_path / 'b.html').write_text('<h1 id="x">b</h1>')
+    found = check_site().problems(tmp_path)
+    assert (problem is None and not found) or (len(found) == 1 and problem in found[0])
