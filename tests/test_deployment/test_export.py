@@ -62,7 +62,7 @@ def test_backbone_and_neck_of_a_detector(name: str, tmp_path: Path) -> None:
 @pytest.fixture(scope='module')
 def detectors() -> tuple[nn.Module, nn.Module]:
     """Dense, and with backbone and FPN cut together with what the heads read."""
-    dense = retinanet(width=32)
+    dense = retinanet(width=64)
     small = copy.deepcopy(dense)
     mmprune.prune(small, EXAMPLE, ['backbone', 'neck'], dict(
         type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3), prune_interface=True), restorer=None)
@@ -73,7 +73,7 @@ def detectors() -> tuple[nn.Module, nn.Module]:
 def test_a_detector_with_a_cut_fpn(format: str, detectors: tuple, tmp_path: Path) -> None:
     dense, small = detectors
     done = [export(model, EXAMPLE, tmp_path / f'{i}', format) for i, model in enumerate(detectors)]
-    assert done[1].error <= 1e-4 and [shape[1] for shape in done[1].outputs] == [44] * 5
+    assert done[1].error <= 1e-4 and [shape[1] for shape in done[1].outputs] == [89] * 5
     body = [size(model.backbone) + size(model.neck) for model in detectors]
     assert done[1].size / done[0].size == pytest.approx(body[1] / body[0], rel=0.05)
     images = torch.randn(1, 3, 64, 64)

@@ -136,7 +136,8 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--flops', type=float, default=0.5, help='share of the FLOPs that stays')
-    parser.add_argument('--round-to', type=int, default=32, help='widths of the detector; the classifier has 8')
+    parser.add_argument('--round-to', type=int, default=32,
+                        help='multiples that the widths are in torch; 16 in onnxruntime, 8 for the classifier')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     mmprune.pipeline.CLOCK_S = 0  # the clock is here
@@ -155,10 +156,13 @@ def main() -> None:
         bodies = {name: net for name, net in nets.items() if name != 'backbone, FPN and heads'}
         finish(run, 'backbone alone, torch', race(
             {name: lambda net=net: net.backbone(example) for name, net in bodies.items()}, args.rounds), left)
+        del bodies['backbone, inner channels'], nets['backbone, inner channels']
+        finish(run, 'predict, torch', race({name: predict(net) for name, net in nets.items()}, args.rounds), left)
+        bodies['backbone'], left['backbone'] = cut(dense, small, *CUTS['backbone'][:1], args.flops, round_to=16,
+                                                   **CUTS['backbone'][1])
         finish(run, 'backbone alone, onnxruntime', race(
             {name: session(net.backbone, example, Path(folder) / f'{i}.onnx', args.threads)
              for i, (name, net) in enumerate(bodies.items())}, args.rounds), left)
-        finish(run, 'predict, torch', race({name: predict(net) for name, net in nets.items()}, args.rounds), left)
         finish(run, 'ResNet-50, 8 × 3 × 224 × 224, onnxruntime', *classifier(args, Path(folder)))
     runs = json.loads(args.out.read_text())['runs'] if args.out.exists() else []
     write_atomically(args.out, json.dumps({'schema_version': 1, 'runs': [*runs, run]}, indent=1) + '\n')

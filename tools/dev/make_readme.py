@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
@@ -193,6 +193,23 @@ def heading(results: Results, table: str) -> str:
     return ' '.join([text, f'Run with {versions}.', *(f'Some groups: {reason}.' for reason in sliced)])
 
 
+def speeds(runs: Sequence[dict]) -> str:
+    """How much faster the candidates of tools/dev/benchmark_detector_speed.py are: medians of all runs."""
+    shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
+    loads = ', '.join(format(run['load_average'][0], '.1f') for run in runs)
+    lines = [f'{len(runs)} runs of {runs[-1]["rounds"]} rounds, {runs[-1]["threads"]} threads, detector at {shape}, '
+             f'torch {versions["torch"]}; load averages at their starts {loads}.', '',
+             '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |', '| --- ' * 5 + '|']
+    for race, found in runs[-1]['races'].items():
+        dense, *names = found
+        for name in names:
+            values = sorted(run['races'][race][name]['times_faster'] for run in runs)
+            spread = f' ({values[0]:.2f} – {values[-1]:.2f})' if len(values) > 1 else ''
+            lines.append(f'| {race} | {name} | {100 * found[name]["flops_left"]:.1f} % | {median(values):.2f}{spread} '
+                         f'| {median(run["races"][race][dense]["ms"] for run in runs):.0f} |')
+    return '\n'.join([*lines, ''])
+
+
 def updated(path: Path) -> str:
     """The README's text with all its tables written anew."""
 
@@ -200,6 +217,8 @@ def updated(path: Path) -> str:
         begin, table, filters, end = match.groups()
         chosen = dict(pair.split('=') for pair in filters.split())
         folder, _, table = table.rpartition('/')
+        if folder == 'docs':
+            return f'{begin}{speeds(json.loads((ROOT / folder / f"{table}.json").read_text())["runs"])}{end}'
         results = Results(ROOT / 'configs' / folder if folder else path.parent)
         body = render(
             results, table, *(chosen[key].split(',') if key in chosen else () for key in ('criterion', 'ratio'))
