@@ -44,7 +44,7 @@ DETECTORS = [
     'yolof/yolof_r50-c5_8xb8-1x_coco.py', 'autoassign/autoassign_r50-caffe_fpn_1x_coco.py',
     'ddod/ddod_r50_fpn_1x_coco.py', 'ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py', 'rpn/rpn_r50_fpn_1x_coco.py',
     'cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py', 'carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py',
-    'dyhead/atss_r50_fpn_dyhead_1x_coco.py', 'fpg/faster-rcnn_r50_fpg_crop640-50e_coco.py',
+    'fpg/faster-rcnn_r50_fpg_crop640-50e_coco.py',
     'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py', 'boxinst/boxinst_r50_fpn_ms-90k_coco.py',
     'groie/faste-rcnn_r50_fpn_groie_1x_coco.py', 'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py',
     'dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py', 'gn/mask-rcnn_r50_fpn_gn-all_2x_coco.py',
@@ -234,7 +234,7 @@ def make_shallow_classes() -> None:
 def cases() -> Iterator[Case]:
     """Everything the matrix tries, the plainest targets first."""
     yield from (Case('mmdet', config, 'backbone') for config in DETECTORS)
+    yield from (Case('mmdet', config, 'heads') for config in HEADS)
     yield from (Case('mmdet', config, 'backbone + neck', interface=True) for config in DETECTORS
                 if config.partition('/')[0] not in SAME_INTERFACE)
     yield from (Case('mmpretrain', config, 'backbone') for config in CLASSIFIERS)
-    yield from (Case('mmdet', config, 'heads') for config in HEADS)

@@ -194,19 +194,20 @@ def heading(results: Results, table: str) -> str:
 
 
 def speeds(runs: Sequence[dict]) -> str:
-    """How much faster the candidates of tools/dev/benchmark_detector_speed.py are: medians of all runs."""
+    """How much faster the candidates of tools/dev/benchmark_detector_speed.py are, in every run."""
     shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
     loads = ', '.join(format(run['load_average'][0], '.1f') for run in runs)
-    lines = [f'{len(runs)} runs of {runs[-1]["rounds"]} rounds, {runs[-1]["threads"]} threads, detector at {shape}, '
-             f'torch {versions["torch"]}; load averages at their starts {loads}.', '',
+    lines = [f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch {versions["torch"]}; '
+             f'others worked on the machine, load averages at the starts {loads}.', '',
              '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |', '| --- ' * 5 + '|']
-    for race, found in runs[-1]['races'].items():
-        dense, *names = found
-        for name in names:
-            values = sorted(run['races'][race][name]['times_faster'] for run in runs)
-            spread = f' ({values[0]:.2f} – {values[-1]:.2f})' if len(values) > 1 else ''
-            lines.append(f'| {race} | {name} | {100 * found[name]["flops_left"]:.1f} % | {median(values):.2f}{spread} '
-                         f'| {median(run["races"][race][dense]["ms"] for run in runs):.0f} |')
+    rows = dict.fromkeys((race, name) for run in runs for race, found in run['races'].items() for name in found)
+    for race, name in rows:
+        if name != 'dense':
+            found = [run['races'][race] for run in runs if name in run['races'].get(race, ())]
+            values = [entry[name]['times_faster'] for entry in found]
+            left = dict.fromkeys(f'{100 * entry[name]["flops_left"]:.1f}' for entry in found)
+            lines.append(f'| {race} | {name} | {" and ".join(left)} % | {" and ".join(f"{v:.2f}" for v in values)} '
+                         f'| {median(entry["dense"]["ms"] for entry in found):.0f} |')
     return '\n'.join([*lines, ''])
 
 
