@@ -35,7 +35,7 @@ import torch  # noqa: E402
 
 from mmprune.evaluation.report import versions  # noqa: E402
 from mmprune.files import write_atomically  # noqa: E402
-from tools.dev.coverage_cases import CLASSIFIERS, DETECTORS, Case, cases, make_shallow_classes  # noqa: E402
+from tools.dev.coverage_cases import Case, cases, make_shallow_classes  # noqa: E402
 
 #: Largest difference to the zeroed dense network, relative to the largest value of the output.
 TOLERANCE = 1e-4
@@ -286,6 +286,7 @@ def _circumstances() -> dict[str, str]:
 def markdown(rows: list[dict]) -> str:
     """The matrix for people."""
     counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
+    tried = {host: len({row['config'] for row in rows if row['host'] == host}) for host in ('mmdet', 'mmpretrain')}
     lines = ['# Coverage', '',
              f'Written by `python tools/dev/coverage_matrix.py` on {rows[0]["date"]} with {rows[0]["versions"]}.', '',
              'Each network is built from the config of its host, without weights, with random statistics and fewer '
@@ -294,12 +295,12 @@ def markdown(rows: list[dict]) -> str:
              '`loss` and `predict` run. Beside it: the FLOPs left of the target. –: refused, '
              'with the reason below. ✗: wrong. *interface*: with `prune_interface=True`, the target\'s outputs go '
              'together with what reads them, FPN channels with the first layers of the heads.', '',
-             f'**{len(DETECTORS)} detectors, {len(CLASSIFIERS)} classifiers, {len(rows)} cases: '
+             f'**{tried["mmdet"]} detectors, {tried["mmpretrain"]} classifiers, {len(rows)} cases: '
              f'{counts["works"]} work '
              f'({100 * counts["works"] / max(1, len(rows)):.1f} %), {counts["refused"]} refused, '
              f'{counts["wrong"]} wrong.**', '']
     notes: dict[str, int] = {}
-    for host in ('mmdet', 'mmpretrain'):
+    for host in (host for host, count in tried.items() if count):
         mine = [row for row in rows if row['host'] == host]
         targets = list(dict.fromkeys(row['target'] for row in mine))
         lines += [f'## {host}', '', '| config | ' + ' | '.join(targets) + ' |', '| --- ' * (1 + len(targets)) + '|']
