@@ -66,6 +66,7 @@ format: env
 readme: env
 	$(BIN)/python tools/dev/make_cells.py
 	$(BIN)/python tools/dev/make_readme.py
+	$(BIN)/python tools/dev/make_metafiles.py
 
 # The documentation as a site, in an environment of its own: it is read, not imported.
 docs: $(DOCS_VENV)/.ready-$(shell sha256sum docs/requirements.txt | cut -c1-16)

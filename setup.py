@@ -1,8 +1,10 @@
 """Packaging of mmprune: the pinned sets of requirements/ become extras, what mmprune itself imports is required."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
@@ -23,6 +25,24 @@ def split(lines: list[str]) -> tuple[list[str], list[str]]:
     return mm, [line for line in lines if line not in mm]
 
 
+class BuildWithConfigs(build_py):
+    """Put configs, tools and the index of models into ``mmprune/.mim`` of a wheel, where `mim` looks for them.
+
+    An editable install needs no copies: there `mim` looks in the checkout.
+    """
+
+    def run(self) -> None:
+        """Build, then copy."""
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / 'mmprune/.mim'
+        shutil.rmtree(target, ignore_errors=True)
+        for folder in ('configs', 'tools'):
+            shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns('__pycache__', 'dev'))
+        shutil.copy2(ROOT / 'model-index.yml', target)
+
+
 version: dict[str, str] = {}
 exec((ROOT / 'mmprune/version.py').read_text(), version)
 mm, others = split(requirements('mmcv', 'runtime'))
@@ -36,6 +56,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     python_requires='>=3.11',
+    cmdclass={'build_py': BuildWithConfigs},
     packages=find_packages(include=['mmprune', 'mmprune.*']),
     install_requires=['torch>=2.4', 'torchvision', *(line.replace('==', '>=') for line in others)],
     extras_require={

@@ -20,6 +20,7 @@ from mmprune.engine.cli import clear_errors, read_config
 from mmprune.registry import ConfigError
 from mmprune.sweeps.cells import shell_command
 from mmprune.sweeps.grid import cells_of, parse_grid
+from mmprune.sweeps.latency import measure_missing
 from mmprune.sweeps.launch import Launcher, Run, runs_of
 from mmprune.sweeps.slurm import submit, write_array
 from mmprune.sweeps.table import metric_of, rows_of, write_tables
@@ -39,6 +40,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--metric', help='what the picture shows; default: the first metric of the config')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='keys that are the same in every cell')
+    parser.add_argument('--latency', action='store_true', help='when all runs are through, time every network against '
+                        'the dense one, in turn')
+    parser.add_argument('--device', default='cpu', help='where --latency runs the networks')
     parser.add_argument('--dry-run', action='store_true',
                         help='check the grid and print the commands of what is missing')
     parser.add_argument('--slurm', metavar='PARTITION', help='submit what is missing as a Slurm job array; when it is '
@@ -119,6 +123,8 @@ def main() -> None:
     failures: list[str] = []
     try:
         failures = run_missing(missing, done, len(runs), args.jobs)
+        for run in measure_missing(runs, args.device) if args.latency else ():
+            print(f'timed: {run.cell.name}', flush=True)
     finally:
         write_results(runs, folder, args.metric)
     print(f'{time.perf_counter() - start:.0f} s')

@@ -7,3 +7,5 @@ model = dict(
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=10, in_channels=112, loss=dict(type='CrossEntropyLoss')),
 )
+train_cfg = dict(max_epochs=3, val_interval=3)
+param_scheduler = dict(total_steps=3 * 391)

@@ -8,16 +8,16 @@ model = dict(
     head=dict(type='LinearClsHead', num_classes=10, in_channels=1280, loss=dict(type='CrossEntropyLoss')),
 )
 
-# At 32x32 the network's five strides leave a single pixel after half of it
+# At 32x32 the network's five strides leave a single pixel
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomCrop', crop_size=32, padding=4),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='Resize', scale=64),
+    dict(type='Resize', scale=48),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=64), dict(type='PackInputs')]
-train_cfg = dict(max_epochs=3)
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=48), dict(type='PackInputs')]
+train_cfg = dict(max_epochs=3, val_interval=3)
 param_scheduler = dict(total_steps=3 * 391)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

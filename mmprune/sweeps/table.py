@@ -12,10 +12,12 @@ from statistics import mean, stdev
 from mmprune.evaluation.report import human
 from mmprune.files import write_atomically
 from mmprune.registry import ConfigError
+from mmprune.sweeps import latency
 from mmprune.sweeps.launch import Run
 
 #: What a stage costs, with the words of a table's head.
-COSTS = {'params': 'parameters', 'nonzero_params': 'non-zero parameters', 'flops': 'FLOPs', 'seconds': 'seconds'}
+COSTS = {'params': 'parameters', 'nonzero_params': 'non-zero parameters', 'flops': 'FLOPs',
+         'latency': 'milliseconds per image', 'seconds': 'seconds'}
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Row:
         labels: Short grid key and value as text.
         metrics: Every metric of the last stage: one value per finished seed.
         costs: ``params``, ``nonzero_params`` and ``flops`` of the last stage and ``seconds`` of all stages together,
-            as means over the seeds.
-        shares: The first three as share of the dense network, in (0, 1].
+            as means over the seeds, and ``latency``, the median milliseconds of one image, if it was measured.
+        shares: All but the seconds as share of the dense network, measured beside it.
         wanted: How many seeds there should be.
     """
 
@@ -62,6 +64,10 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
             dense = mean(report['stages'][0][key] for report in reports)
             shares[key] = costs[key] / dense if dense else 1.0
         if reports:
+            timed = [found for run in group if (found := latency.read(run.folder)) is not None]
+            if timed:
+                costs['latency'] = mean(found['pruned']['p50_ms'] for found in timed)
+                shares['latency'] = mean(found['pruned']['p50_ms'] / found['dense']['p50_ms'] for found in timed)
             costs['seconds'] = mean(sum(stage['seconds'] for stage in report['stages']) for report in reports)
         rows.append(Row(group[0].cell.labels, metrics, costs, shares, len(group)))
     return rows
@@ -85,23 +91,25 @@ def write_tables(rows: Sequence[Row], folder: Path) -> tuple[Path, Path]:
     metrics = list(dict.fromkeys(key for row in rows for key in row.metrics))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
-    shares = [key for key in COSTS if key != 'seconds']
-    writer.writerow([*keys, 'seeds', *(f'{key} {kind}' for key in metrics for kind in ('mean', 'std')), *COSTS,
+    known = [key for key in COSTS if key != 'latency' or any(key in row.costs for row in rows)]
+    shares = [key for key in known if key != 'seconds']
+    writer.writerow([*keys, 'seeds', *(f'{key} {kind}' for key in metrics for kind in ('mean', 'std')), *known,
                      *(f'{key} share' for key in shares)])
     for row in rows:
         writer.writerow([
             *(row.labels.get(key, '') for key in keys), row.seeds,
             *(number for key in metrics for number in _mean_and_std(row.metrics.get(key, ()))),
-            *(row.costs.get(key, '') for key in COSTS), *(row.shares.get(key, '') for key in shares)])
-    lines = [[*keys, 'seeds', *metrics, *COSTS.values()]]
+            *(row.costs.get(key, '') for key in known), *(row.shares.get(key, '') for key in shares)])
+    lines = [[*keys, 'seeds', *metrics, *(COSTS[key] for key in known)]]
     lines.append(['---'] * len(lines[0]))
     for row in rows:
         cells = [row.labels.get(key, '') for key in keys]
         seeds = str(row.seeds) if row.seeds == row.wanted else f'{row.seeds} of {row.wanted}'
         cells += [seeds, *(spread(row.metrics.get(key, ())) for key in metrics)]
-        for key in COSTS:
+        for key in known:
             text = '' if key not in row.costs else (
-                f'{human(row.costs[key])} ({100 * row.shares[key]:.1f} %)' if key in row.shares
+                f'{row.costs[key]:.2f} ({100 * row.shares[key]:.1f} %)' if key == 'latency'
+                else f'{human(row.costs[key])} ({100 * row.shares[key]:.1f} %)' if key in row.shares
                 else f'{row.costs[key]:.1f}')
             cells.append(text)
         lines.append([cell.replace('|', '\\|') for cell in cells])

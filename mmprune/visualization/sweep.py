@@ -11,13 +11,14 @@ from mmprune.files import write_atomically
 from mmprune.sweeps.table import Row
 
 SIZES = {'flops': '% of the FLOPs left', 'nonzero_params': '% of the non-zero parameters left',
-         'params': '% of the parameters left'}
+         'params': '% of the parameters left', 'latency': '% of the time left'}
 
 
 def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
-    """Draw a metric against the first numeric key of the grid, and against FLOPs and parameters with the Pareto front.
+    """Draw a metric against the first numeric key of the grid, and against what is left of FLOPs, parameters and time.
 
-    Each combination of the other keys is a line; bars are standard deviations over the seeds.
+    Each combination of the other keys is a line; bars are standard deviations over the seeds. Where a panel shows a
+    cost, a dashed line is the Pareto front; time is shown if it was measured of all.
 
     Args:
         rows: Cells; those without the metric are left out.
@@ -31,8 +32,9 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
     if not rows:
         raise ValueError(f'no row has the metric {metric}')
     axis_key = numeric_key(rows)
-    sizes = [key for key in SIZES if len({round(row.shares[key], 4) for row in rows}) > 1]
-    sizes = sizes[:2] if 'flops' in sizes else sizes[:1]
+    sizes = [key for key in SIZES if len({round(row.shares[key], 4) for row in rows if key in row.shares}) > 1]
+    timed = ['latency'] if 'latency' in sizes and all('latency' in row.shares for row in rows) else []
+    sizes = [key for key in sizes if key != 'latency'][:2 if 'flops' in sizes else 1] + timed
     panels = ([axis_key] if axis_key else []) + (sizes or ['flops'])
     figure = Figure(figsize=(5.2 * len(panels), 4.6), layout='constrained')
     FigureCanvasAgg(figure)

@@ -172,3 +172,20 @@ def test_sbatch_is_asked_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (folder / 'sbatch').write_text('#!/bin/sh\necho "invalid partition" >&2\nexit 1\n')
     with pytest.raises(ConfigError, match='refused .*invalid partition'):
         submit(script)
+
+
+def test_measured_times_are_in_the_table_until_the_network_changes(tmp_path: Path) -> None:
+    run = runs_in(tmp_path, 1)[0]
+    launch([run])
+    checkpoint = run.folder / 'pruned.pth'
+    checkpoint.write_bytes(b'weights')
+    content = dict(stamp=checkpoint.stat().st_mtime_ns, dense=dict(p50_ms=4.0), pruned=dict(p50_ms=3.0))
+    (run.folder / 'latency.json').write_text(json.dumps(content))
+    rows = rows_of([run])
+    assert (rows[0].costs['latency'], rows[0].shares['latency']) == (3.0, 0.75)
+    csv_file, markdown = write_tables(rows, tmp_path)
+    assert 'latency,seconds' in csv_file.read_text() and '3.00 (75.0 %)' in markdown.read_text()
+    (run.folder / 'latency.json').write_text(json.dumps({**content, 'stamp': 1}))
+    assert 'latency' not in rows_of([run])[0].costs
+    (run.folder / 'latency.json').write_text('{"stamp"')
+    assert 'latency' not in rows_of([run])[0].costs

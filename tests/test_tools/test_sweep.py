@@ -13,14 +13,17 @@ GRID = ['--grid', 'pruning.pruner.allocator.ratio=0.25,0.5', 'pruning.restorer.t
 @pytest.mark.slow
 def test_a_sweep_runs_every_cell_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     config, folder = tiny.write_config(tmp_path), tmp_path / 'sweep'
-    tiny.call('sweep', config, '--work-dir', folder, *GRID)
+    tiny.call('sweep', config, '--work-dir', folder, '--latency', *GRID)
     assert '2 runs' in capsys.readouterr().out
     assert {path.name for path in folder.glob('sweep.*')} == {'sweep.csv', 'sweep.md', 'sweep.png'}
+    assert 'milliseconds per image' in (folder / 'sweep.md').read_text()
+    times = [path.read_bytes() for path in folder.glob('*/seed0/latency.json')]
     reports = {path: path.read_bytes() for path in folder.glob('*/seed0/report.json')}
     assert len(reports) == 2
     assert all((path.parent / 'report.html').stat().st_size > 5000 for path in reports)
     with mock.patch('subprocess.Popen', side_effect=AssertionError('a finished cell is run again')):
-        tiny.call('sweep', config, '--work-dir', folder, *GRID)
+        tiny.call('sweep', config, '--work-dir', folder, '--latency', *GRID)
+    assert len(times) == 2 and times == [path.read_bytes() for path in folder.glob('*/seed0/latency.json')]
     assert '2 finished earlier, 0 to do' in capsys.readouterr().out
     assert all(path.read_bytes() == content for path, content in reports.items())
 

@@ -38,5 +38,8 @@ def test_a_picture_is_written(tmp_path: Path) -> None:
             for name, values in (('LBYL', [80.0, 81.0]), ('none', [70.0]), ('gone', []))]
     assert plot_sweep(rows, 'accuracy/top1', tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')
     assert plot_sweep(rows[:1], 'accuracy/top1', tmp_path / 'b.png').read_bytes().startswith(b'\x89PNG')
+    for row_ in rows:
+        row_.shares['latency'] = 0.9 * row_.shares['flops']
+    assert plot_sweep(rows, 'accuracy/top1', tmp_path / 'd.png').stat().st_size > (tmp_path / 'a.png').stat().st_size
     with pytest.raises(ValueError, match='accuracy/top1'):
         plot_sweep(rows[2:3], 'accuracy/top1', tmp_path / 'c.png')

@@ -61,16 +61,16 @@ TRAINED_HERE = {
             {
                 **TOP1,
                 'title': f'{title}, JPEG copy of CIFAR-10',
-                'images': 10000,
+                'images': images,
                 'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
                 'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{epochs}.pth'],
             },
             {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
         )
-        for name, epochs, title in (
-            ('vgg16', 6, 'VGG-16-BN of a quarter width'),
-            ('densenet', 6, 'DenseNet-16, growth 8'),
-            ('mobilenetv2', 3, 'MobileNetV2 of half width'),
+        for name, epochs, images, title in (
+            ('vgg16', 6, 10000, 'VGG-16-BN of a quarter width'),
+            ('densenet', 3, 2000, 'DenseNet-16, growth 8'),
+            ('mobilenetv2', 3, 2000, 'MobileNetV2 of half width'),
         )
     },
     'retinanet_bccd': (
@@ -206,6 +206,21 @@ def moment_restoration() -> dict[str, object]:
                 if column != 'LBYL':  # there are no published λ for these networks
                     extra = dict(options=options) if column == 'BNRecalibration' else {}
                     cells.append(dict(cell=f'{net}/L2Norm/{ratio}/{column}', **{**cell, **extra}))
+    tables['resnet56_streams'] = {
+        **tables['resnet56_cifar10'],
+        'title': 'ResNet-56, CIFAR-10, residual streams',
+        'rows': 'criterion and channels',
+    }
+    cut = {'type': 'ChannelPruner', 'allocator.type': 'Uniform', 'allocator.ratio': 0.3}
+    noise = {'criterion.type': 'MomentOBS', 'criterion.moments': 'noise'}
+    for row, pruner in {
+        'L2Norm, stream of the second stage': {**cut, 'criterion.type': 'L2Norm', 'keep': ['*.conv1']},
+        'MomentOBS on noise, stream of the second stage': {**cut, **noise, 'keep': ['*.conv1']},
+        'L2Norm, all channels': {**cut, 'criterion.type': 'L2Norm'},
+        'MomentOBS on noise, all channels': {**cut, **noise},
+    }.items():
+        for column in ('MomentRestoration', 'BNRecalibration'):
+            cells.append(dict(cell=f'resnet56_streams/{row}/0.3/{column}', pruner=pruner, **repairs[column]))
     columns = {
         'cut': 'cut only',
         'NeuronMerging': 'Neuron Merging',

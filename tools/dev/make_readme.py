@@ -152,7 +152,7 @@ def costs(results: Results, table: str) -> list[str]:
     lines = []
     for name, run in results.measured.items():
         last = run['stages'][-1]
-        if not name.startswith(f'{table}/') or last['name'] != 'finetuned' or 'training' not in run:
+        if not name.startswith(f'{table}/') or 'training' not in run:
             continue
         row, column = name.split('/')[1:3], name.split('/')[3]
         made = run.get('synthesis', {})
@@ -179,18 +179,17 @@ def heading(results: Results, table: str) -> str:
         if spec.get('trained', True):
             dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.{spec.get("digits", 2)}f}')
     text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
+    cells = f'configs/{results.folder.name}/cells.json'
+    command = f"`python tools/dev/run_cells.py {cells} --only '{spec.get('cells', table)}/*'`"
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])
-        folder = results.folder.relative_to(ROOT)
-        return (
-            f'{text} Not run here: needs {needs}. To run it: '
-            f"`python tools/dev/run_cells.py {folder}/cells.json --only '{spec.get('cells', table)}/*'`."
-        )
-    sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())})
+        return f'{text} Not run here: needs {needs}. To run it: {command}.'
+    sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())
+                     if not reason.endswith('works on the whole network')})  # as it should
     versions = ', '.join(
         sorted({' '.join(v for v in run['versions'].split() if v.startswith(('mmprune=', 'torch='))) for run in runs})
     )
-    return ' '.join([text, f'Run with {versions}.', *(f'Some groups: {reason}.' for reason in sliced)])
+    return ' '.join([text, f'Run with {versions}, by {command}.', *(f'Some groups: {reason}.' for reason in sliced)])
 
 
 def updated(path: Path) -> str:
