@@ -1,7 +1,6 @@
 """Do the whole job of a config: load, prune, restore, fine-tune if it says so, evaluate each stage, save."""
 
 import argparse
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -15,6 +14,7 @@ from mmprune.engine.cli import (
     explained,
     read_config,
 )
+from mmprune.engine.safe_runner import latest_checkpoint
 from mmprune.registry import ConfigError
 
 
@@ -56,8 +56,9 @@ def checkpoint_to_resume(cfg: Config, args: argparse.Namespace) -> str | None:
         raise ConfigError('--resume: nothing to resume, this config does not train (pruning.finetune=False)')
     if wanted != 'auto':
         return wanted
-    latest = Path(cfg.work_dir) / 'last_checkpoint'
-    return latest.read_text().strip() if latest.is_file() else None
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    latest = latest_checkpoint(cfg.work_dir, hook.get('out_dir'))
+    return None if latest is None else str(latest)
 
 
 @clear_errors

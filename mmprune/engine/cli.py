@@ -19,13 +19,13 @@ from torch import nn
 from mmprune.checkpoint import CheckpointError, load, read_checkpoint
 from mmprune.deployment import ExportError
 from mmprune.engine.config import make_loadable_config
+from mmprune.engine.safe_runner import run_problem
 from mmprune.graph import GraphError
 from mmprune.registry import MODELS, ConfigError
 from mmprune.structure import StructureError
 
 #: Mistakes of the user's input: shown as one line, not as a traceback.
-USER_ERRORS = (ConfigError, CheckpointError, StructureError, GraphError, ExportError, FileNotFoundError,
-               PermissionError)
+USER_ERRORS = (ConfigError, CheckpointError, StructureError, GraphError, ExportError, OSError)
 DEBUG = 'MMPRUNE_DEBUG'
 #: Keys of a config that name something registered.
 TYPES = ('type', 'host')
@@ -113,9 +113,8 @@ def check_checkpoint(path: str, key: str, has_run: bool = False) -> None:
         checkpoint = read_checkpoint(path)
     except (FileNotFoundError, CheckpointError) as error:
         raise CheckpointError(f'{key}: {error}') from error
-    if has_run and not {'epoch', 'iter'} <= set(checkpoint.get('meta') or {}):
-        raise CheckpointError(f'{key}: {path} holds a network and no run to resume; resume from an epoch_N.pth or '
-                              'iter_N.pth, or give this one as load_from')
+    if has_run and (problem := run_problem(checkpoint)):
+        raise CheckpointError(f'{key}: {path} {problem}')
 
 
 def model_config(args: argparse.Namespace) -> Config:
@@ -192,6 +191,15 @@ def _find(node: object, value: str, names: tuple[str, ...] = (), path: str = '')
     return next((found for key, item in items if (found := _find(item, value, names, key))), '')
 
 
+def out_of_memory(error: BaseException) -> str:
+    """What to do about an error if it is that memory ran out; else empty."""
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in str(error):
+        return ''
+    asked = re.search(r'[Tt]ried to allocate ([\d.]+ ?\w+)', str(error))
+    return (f'out of memory{f" (asked for {asked[1]})" if asked else ""}: lower the batch_size of the data loaders or '
+            'of pruning.images, or pruning.num_images; what was finished is in the work dir')
+
+
 def clear_errors(main: Callable[[], None]) -> Callable[[], None]:
     """Turn mistakes in the input into one line on stderr and exit code 2 (with ``MMPRUNE_DEBUG=1``: a traceback)."""
 
@@ -199,12 +207,15 @@ def clear_errors(main: Callable[[], None]) -> Callable[[], None]:
     def wrapped() -> None:
         try:
             main()
-        except USER_ERRORS as error:
+        except (*USER_ERRORS, MemoryError, RuntimeError) as error:
             if os.environ.get(DEBUG) == '1':
+                raise
+            text = out_of_memory(error) or str(error)
+            if not text or not (isinstance(error, USER_ERRORS) or out_of_memory(error)):
                 raise
             rank = os.environ.get('RANK', '0')
             who = 'error' if rank == '0' else f'error (process {rank})'
-            print(f'{who}: {" ".join(str(error).split())}', file=sys.stderr)
+            print(f'{who}: {" ".join(text.split())}', file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print('interrupted; what was finished is in the work dir', file=sys.stderr)

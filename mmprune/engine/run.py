@@ -8,11 +8,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmprune.engine.hooks.pruning_hook import PruningHook
+from mmprune.engine.lock import is_writer, locked
+from mmprune.engine.safe_runner import SafeRunner
 from mmprune.evaluation.report import Report
 
 
-class PruningRunner(Runner):
-    """mmengine's Runner, except that it leaves an earlier run's config in the work dir alone.
+class PruningRunner(SafeRunner):
+    """A Runner that leaves an earlier run's config in the work dir alone.
 
     The config is written (by the pruning hook) together with the first file that it belongs to, so that a run that
     fails early changes nothing.
@@ -56,10 +58,11 @@ def run(cfg: Config, resume: str | None = None) -> None:
         resume: Checkpoint of an interrupted run to go on from.
     """
     pruning = cfg.get('pruning')
-    runner = (PruningRunner if pruning else Runner).from_cfg(cfg)
-    if resume is not None:
-        runner._load_from, runner._resume = resume, True
-    if not pruning or pruning.get('finetune', False):
-        runner.train()
-    else:
-        prune_only(runner)
+    with locked(cfg.work_dir, is_writer(cfg.get('launcher', 'none'))):
+        runner = (PruningRunner if pruning else SafeRunner).from_cfg(cfg)
+        if resume is not None:
+            runner._load_from, runner._resume = resume, True
+        if not pruning or pruning.get('finetune', False):
+            runner.train()
+        else:
+            prune_only(runner)

@@ -14,8 +14,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
-from mmprune.checkpoint import save
+from mmprune.checkpoint import CheckpointError, save
 from mmprune.engine.images import LOADERS, LoaderImages, attach_images
+from mmprune.engine.inputs import input_hashes
 from mmprune.engine.rebuild import (
     averaged,
     averages_paused,
@@ -105,7 +106,7 @@ class PruningHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember how far the run was that is being resumed."""
         if runner._resume:
-            self._resumed = checkpoint.get('meta', {}).get(PROGRESS)
+            self._resumed = _checked_progress(checkpoint.get('meta', {}).get(PROGRESS))
 
     def before_train(self, runner: Runner) -> None:
         """Prune now (or only set up, when training is resumed)."""
@@ -171,6 +172,8 @@ class PruningHook(Hook):
         forget_stale_state(runner)
         if self.schedule.fresh_optimizer and step > 0:
             fresh_optimizer(runner)
+        if step == 0 and is_main_process():  # an earlier run's last checkpoint is not this run's
+            (Path(runner.work_dir) / 'last_checkpoint').unlink(missing_ok=True)
         self.finish(runner, 'pruned.pth')
 
     def finish(self, runner: Runner, filename: str) -> None:
@@ -194,6 +197,7 @@ class PruningHook(Hook):
         self.pipeline = Pipeline(scope, self.pruner, self.restorer, evaluate, images)
         report = self.pipeline.report
         report.seed, report.config = runner.seed, runner.cfg.pretty_text
+        report.extra['inputs'] = input_hashes(runner.cfg)
         if self.synthesizer is not None:
             report.extra['synthesis'] = dict(images=images.num_images, seconds=round(images.seconds, 3))
         trained = runner._load_from is not None or runner._resume or _has_checkpoint(runner.cfg.model)
@@ -236,7 +240,10 @@ class PruningHook(Hook):
             raise ConfigError('resume: the checkpoint is not from a run with `pruning`; '
                               'to prune its network, give it as load_from instead')
         self._set_up(runner)
-        report = Report.from_dict(self._resumed['report'])
+        try:
+            report = Report.from_dict(self._resumed['report'])
+        except ValueError as error:
+            raise CheckpointError(f'resume: what the checkpoint tells about pruning is damaged: {error}') from error
         report.config, report.seed = self.pipeline.report.config, runner.seed
         report.stages = [stage for stage in report.stages if stage.name != 'finetuned']
         self.pipeline.report = report
@@ -265,6 +272,19 @@ class PruningHook(Hook):
                 meta['dataset_meta'] = _plain(metainfo)
                 break
         return meta
+
+
+def _checked_progress(progress: object) -> dict | None:
+    """What a checkpoint tells about pruning, if it does; refused if it is of the wrong kind."""
+    kinds = {'report': dict, 'step': int, 'widths': (dict, type(None)), 'seconds': (int, float), 'teacher': str}
+    if progress is None:
+        return None
+    for key, kind in kinds.items():
+        value = progress.get(key, '' if key == 'teacher' else 0.0 if key == 'seconds' else ...) \
+            if isinstance(progress, dict) else ...
+        if not isinstance(value, kind) or key == 'widths' and any(type(n) is not int for n in (value or {}).values()):
+            raise CheckpointError(f'resume: what the checkpoint tells about pruning is damaged ({key})')
+    return progress
 
 
 def _check_kinds(target: object, images: object, num_images: object, finetune: object, evaluate: object,

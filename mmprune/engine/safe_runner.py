@@ -1,0 +1,144 @@
+"""A Runner whose checkpoints are whole, and which looks at what it resumes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmprune.engine.resumed_state import resumed_problem, states_of
+from mmprune.files import PARTIAL, WriteError
+from mmprune.registry import ConfigError
+from mmprune.safe_load import CheckpointError, read_checkpoint
+from mmprune.structure import StructureError
+
+NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+
+
+class SafeRunner(Runner):
+    """mmengine's Runner, except for its handling of checkpoints.
+
+    mmengine writes them in place, so that a run that is killed, or a disk that is full, leaves half of one; and it
+    believes what a checkpoint says about files to delete.
+    """
+
+    _schedules: Sequence[dict] = ()
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:
+        """Write under another name and rename; otherwise as in mmengine.
+
+        Raises:
+            WriteError: The disk is full, say; earlier checkpoints are as they were.
+        """
+        if '://' in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        partial, path = Path(out_dir) / f'.{filename}{PARTIAL}', Path(out_dir) / filename
+        try:
+            super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+            if is_main_process():
+                with partial.open('rb') as file:
+                    os.fsync(file.fileno())
+                os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise WriteError(path, error) from error
+
+    def resume(self, filename: str, *args: object, **kwargs: object) -> None:
+        """Go on from a checkpoint; otherwise as in mmengine.
+
+        Raises:
+            CheckpointError: It holds no run, or one of another config.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except (ConfigError, CheckpointError, StructureError):
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
+            text = str(error).strip().splitlines() or ['']
+            raise CheckpointError(f'{filename}: this config cannot go on from it ({type(error).__name__}: '
+                                  f'{text[0]:.200})') from error
+        if problem := resumed_problem(self, self._schedules):
+            raise CheckpointError(f'{filename}: no run can go on from it: {problem}')
+        self._forget_foreign_files()
+
+    def build_param_scheduler(self, scheduler: object) -> object:
+        """As in mmengine; remembers the states, for comparison with those that a checkpoint brings."""
+        built = super().build_param_scheduler(scheduler)
+        self._schedules = states_of(built)
+        return built
+
+    def _forget_foreign_files(self) -> None:
+        """CheckpointHook deletes the files that a resumed run remembers: only those of this work dir may be meant."""
+        folders = [Path(self.work_dir) if hook.out_dir is None else Path(hook.out_dir) / Path(self.work_dir).name
+                   for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        known = self.message_hub.runtime_info
+        for key in [key for key in known if key.startswith(('best_ckpt', 'last_ckpt'))]:
+            found = [folder / Path(str(known[key])).name for folder in folders]
+            found = [path for path in found if path.is_file() and not path.is_symlink()]
+            if found:
+                known[key] = str(found[0])
+            else:
+                del known[key]
+        numbers = known.get('keep_ckpt_ids', [])
+        known['keep_ckpt_ids'] = [n for n in numbers if type(n) is int] if isinstance(numbers, list) else []
+
+
+def run_problem(checkpoint: Mapping) -> str:
+    """Why no run can go on from a checkpoint; empty if one can."""
+    meta = checkpoint.get('meta') or {}
+    if not {'epoch', 'iter'} <= set(meta):
+        return ('holds a network and no run to resume; resume from an epoch_N.pth or iter_N.pth, or give this one as '
+                'load_from')
+    for key in ('epoch', 'iter', 'seed'):
+        value = meta.get(key)
+        if not (type(value) is int and value >= 0 or (key == 'seed' and value is None)):
+            return f'is damaged: its {key} is no number'
+    return ''
+
+
+def latest_checkpoint(work_dir: str | os.PathLike, out_dir: str | None = None) -> Path | None:
+    """The checkpoint from which an interrupted run goes on: the last one, or an earlier one if that is damaged.
+
+    Args:
+        work_dir: Of the run.
+        out_dir: That of the config's CheckpointHook, if it has one.
+
+    Returns:
+        None: there is none, the run has to start from the beginning.
+
+    Raises:
+        CheckpointError: There are some, and none can be read.
+    """
+    note = Path(work_dir) / 'last_checkpoint'
+    folder = Path(work_dir) if out_dir is None else Path(out_dir) / Path(work_dir).name
+    try:
+        named = Path(note.read_text().strip()).name  # work dirs may be moved; and none points to a file elsewhere
+    except (OSError, ValueError):
+        if not note.exists():
+            return None
+        named = ''
+    limit = int(match[1]) if (match := NUMBERED.fullmatch(named)) else None
+    numbered = sorted(((int(match[1]), path) for path in folder.glob('*.pth')
+                       if (match := NUMBERED.fullmatch(path.name)) and path.name != named), reverse=True)
+    found = [folder / named] if named and (folder / named).is_file() else []
+    found += [path for number, path in numbered if limit is None or number < limit]
+    problems = []
+    for path in found:
+        try:
+            problem = run_problem(read_checkpoint(path))
+        except CheckpointError as error:
+            problem = str(error).removeprefix(f'{path}: ')
+        if not problem:
+            return path
+        problems.append(f'{path}: {problem}')
+        print_log(f'--resume: {problems[-1]}; looking for an earlier one', 'current', 30)
+    if problems:
+        raise CheckpointError(f'{problems[0]}, and no earlier one can be resumed; start anew without --resume')
+    return None
