@@ -178,7 +178,7 @@ def _forget_weights(node: object) -> None:
             if key in node:
                 node[key] = None
         init = node.get('init_cfg')
-        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+        if isinstance(init, dict) and 'checkpoint' in init:
             node['init_cfg'] = None
         if isinstance(node.get('type'), str) and node['type'].startswith('timm.'):
             node['pretrained'] = False
@@ -234,7 +234,9 @@ def make_shallow_classes() -> None:
 def cases() -> Iterator[Case]:
     """Everything the matrix tries, the plainest targets first."""
     yield from (Case('mmdet', config, 'backbone') for config in DETECTORS)
-    yield from (Case('mmdet', config, 'heads') for config in HEADS)
+    for config in HEADS:
+        yield Case('mmdet', config, 'backbone + neck', interface=True)
+        yield Case('mmdet', config, 'heads')
     yield from (Case('mmdet', config, 'backbone + neck', interface=True) for config in DETECTORS
-                if config.partition('/')[0] not in SAME_INTERFACE)
+                if config not in HEADS and config.partition('/')[0] not in SAME_INTERFACE)
     yield from (Case('mmpretrain', config, 'backbone') for config in CLASSIFIERS)
