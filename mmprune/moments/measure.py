@@ -120,7 +120,8 @@ def batch_statistics() -> Iterator[None]:
         if isinstance(module, _BatchNorm) and module not in touched and args[0].numel() > args[0].shape[1]:
             touched[module] = (module.training, module.momentum, module.num_batches_tracked)
             module.training, module.momentum = True, 0.0
-            module.num_batches_tracked = None
+            if module.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter
+                module.num_batches_tracked = module.num_batches_tracked.clone()
 
     handle = register_module_forward_pre_hook(switch)
     try:

@@ -78,7 +78,9 @@ def batch_statistics(norms: Iterable[nn.Module]) -> Iterator[None]:
     counts = [(norm, norm.num_batches_tracked) for norm, _, _ in before]
     try:
         for norm, _, _ in before:
-            norm.training, norm.momentum, norm.num_batches_tracked = True, 0.0, None
+            norm.training, norm.momentum = True, 0.0
+            if norm.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter
+                norm.num_batches_tracked = norm.num_batches_tracked.clone()
         yield
     finally:
         for (norm, training, momentum), (_, count) in zip(before, counts):

@@ -1,5 +1,6 @@
 """What is written computes what PyTorch computes, and is as small as the network."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 
 import mmprune
 from mmprune.deployment import FORMATS, ExportError, export
+from tests.detectors import retinanet
 from tests.networks import NETWORKS, randomise
 
 EXAMPLE = torch.zeros(1, 3, 64, 64)
@@ -55,6 +57,42 @@ def test_backbone_and_neck_of_a_detector(name: str, tmp_path: Path) -> None:
     model = NETWORKS[name]().eval()
     done = export(model, EXAMPLE, tmp_path / 'net.onnx', dynamic_batch=True)
     assert len(done.outputs) >= 1 and done.error <= 1e-4
+
+
+@pytest.fixture(scope='module')
+def detectors() -> tuple[nn.Module, nn.Module]:
+    """Dense, and with backbone and FPN cut together with what the heads read."""
+    dense = retinanet(width=64)
+    small = copy.deepcopy(dense)
+    mmprune.prune(small, EXAMPLE, ['backbone', 'neck'], dict(
+        type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3), prune_interface=True), restorer=None)
+    return dense, small
+
+
+@pytest.mark.parametrize('format', FORMATS)
+def test_a_detector_with_a_cut_fpn(format: str, detectors: tuple, tmp_path: Path) -> None:
+    dense, small = detectors
+    done = [export(model, EXAMPLE, tmp_path / f'{i}', format) for i, model in enumerate(detectors)]
+    assert done[1].error <= 1e-4 and [shape[1] for shape in done[1].outputs] == [89] * 5
+    body = [size(model.backbone) + size(model.neck) for model in detectors]
+    assert done[1].size / done[0].size == pytest.approx(body[1] / body[0], rel=0.05)
+    images = torch.randn(1, 3, 64, 64)
+    for got, expected in zip(FORMATS[format].read(done[1].path)(images), small.extract_feat(images)):
+        assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_a_backbone_alone(detectors: tuple, tmp_path: Path) -> None:
+    """mmdet's backbones return None where other modules return themselves."""
+    assert len(export(detectors[1].backbone, EXAMPLE, tmp_path / 'net.onnx').outputs) == 4
+
+
+def test_real_images_are_compared_too(detectors: tuple, data_root: Path, tmp_path: Path) -> None:
+    path = next(data_root.glob('**/*.jpg'))
+    picture = torchvision.io.read_image(str(path)).float()[None, :, :64, :64]
+    done = export(detectors[1], EXAMPLE, tmp_path / 'net.onnx', others=[(picture - 120) / 58])
+    assert done.error <= 1e-4
+    with pytest.raises(ExportError):  # of another shape: the comparison does take place
+        export(detectors[1], EXAMPLE, tmp_path / 'other.onnx', others=[picture[..., :32]])
 
 
 def test_masks_are_baked_in(tmp_path: Path) -> None:

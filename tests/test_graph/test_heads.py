@@ -11,43 +11,11 @@ from torch import nn
 import mmprune
 from mmprune.hosts import Scope
 from mmprune.registry import MODELS, ConfigError
+from tests.detectors import mask_rcnn, retinanet
 from tests.networks import randomise
 from tests.oracles.zeroing import distance, zeroed_copy
 
 IMAGES = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-BACKBONE = dict(type='ResNet', depth=18, base_channels=8, frozen_stages=1, norm_eval=True)
-FPN = dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=16, num_outs=5)
-ANCHORS = dict(type='AnchorGenerator', octave_base_scale=4, scales_per_octave=3, ratios=[1.0],
-               strides=[4, 8, 16, 32, 64])
-
-
-def build(cfg: dict) -> nn.Module:
-    from mmdet.utils import register_all_modules
-    register_all_modules(init_default_scope=False)
-    init_default_scope('mmdet')
-    return randomise(MODELS.build(ConfigDict(cfg))).eval()
-
-
-def retinanet(**head: object) -> nn.Module:
-    head = dict(dict(type='RetinaHead', num_classes=3, in_channels=16, feat_channels=16, stacked_convs=2,
-                     anchor_generator=ANCHORS), **head)
-    return build(dict(type='RetinaNet', backbone=BACKBONE, neck=FPN, bbox_head=head,
-                      data_preprocessor=dict(type='DetDataPreprocessor')))
-
-
-def mask_rcnn() -> nn.Module:
-    from mmengine.hub import get_config
-    model = get_config('mmdet::_base_/models/mask-rcnn_r50_fpn.py').model
-    model.backbone, model.neck = ConfigDict(BACKBONE), ConfigDict(FPN)
-    roi = model.roi_head
-    for part in (model.rpn_head, roi.bbox_head, roi.mask_head):
-        part.in_channels = 16
-    for extractor in (roi.bbox_roi_extractor, roi.mask_roi_extractor):
-        extractor.out_channels = 16
-    model.rpn_head.feat_channels = 16
-    roi.bbox_head.update(fc_out_channels=32, num_classes=3, roi_feat_size=7)
-    roi.mask_head.update(conv_out_channels=16, num_convs=2, num_classes=3)
-    return build(model)
 
 
 def prune(model: nn.Module, target: object, **options: object) -> tuple[nn.Module, mmprune.evaluation.report.Report]:

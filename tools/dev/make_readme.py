@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
@@ -193,6 +193,24 @@ def heading(results: Results, table: str) -> str:
     return ' '.join([text, f'Run with {versions}, by {command}.', *(f'Some groups: {reason}.' for reason in sliced)])
 
 
+def speeds(runs: Sequence[dict]) -> str:
+    """How much faster the candidates of tools/dev/benchmark_detector_speed.py are, in every run."""
+    shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
+    loads = ', '.join(format(run['load_average'][0], '.1f') for run in runs)
+    lines = [f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch '
+             f'{versions["torch"]}. Others worked on the machine, load averages at first {loads}.', '',
+             '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |', '| --- ' * 5 + '|']
+    rows = dict.fromkeys((race, name) for run in runs for race, found in run['races'].items() for name in found)
+    for race, name in rows:
+        if name != 'dense':
+            found = [run['races'][race] for run in runs if name in run['races'].get(race, ())]
+            values = [entry[name]['times_faster'] for entry in found]
+            left = dict.fromkeys(f'{100 * entry[name]["flops_left"]:.1f}' for entry in found)
+            lines.append(f'| {race} | {name} | {" and ".join(left)} % | {" and ".join(f"{v:.2f}" for v in values)} '
+                         f'| {median(entry["dense"]["ms"] for entry in found):.0f} |')
+    return '\n'.join([*lines, ''])
+
+
 def updated(path: Path) -> str:
     """The README's text with all its tables written anew."""
 
@@ -200,6 +218,8 @@ def updated(path: Path) -> str:
         begin, table, filters, end = match.groups()
         chosen = dict(pair.split('=') for pair in filters.split())
         folder, _, table = table.rpartition('/')
+        if folder == 'docs':
+            return f'{begin}{speeds(json.loads((ROOT / folder / f"{table}.json").read_text())["runs"])}{end}'
         results = Results(ROOT / 'configs' / folder if folder else path.parent)
         body = render(
             results, table, *(chosen[key].split(',') if key in chosen else () for key in ('criterion', 'ratio'))

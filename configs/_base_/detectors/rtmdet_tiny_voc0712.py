@@ -1,0 +1,19 @@
+# RTMDet-tiny, CSPNeXt, on VOC: train the detector first
+_base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py']
+model = dict(type='mmprune.Pruned', host={{_base_.model.type}}, backbone=dict(init_cfg=None),
+             bbox_head=dict(num_classes=20))
+load_from = 'checkpoints/rtmdet_tiny_voc0712.pth'
+
+voc_trainval = [
+    dict(type='VOCDataset', data_root='data/VOCdevkit/', ann_file=f'VOC{year}/ImageSets/Main/trainval.txt',
+         data_prefix=dict(sub_data_root=f'VOC{year}/'), filter_cfg=dict(filter_empty_gt=True, min_size=32),
+         pipeline={{_base_.train_pipeline}}) for year in (2007, 2012)]
+train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', ignore_keys=['dataset_type'],
+                                     datasets=voc_trainval))
+voc_test = dict(
+    _delete_=True, type='VOCDataset', data_root='data/VOCdevkit/', ann_file='VOC2007/ImageSets/Main/test.txt',
+    data_prefix=dict(sub_data_root='VOC2007/'), test_mode=True, pipeline={{_base_.test_pipeline}})
+val_dataloader = dict(dataset=voc_test)
+test_dataloader = dict(dataset=voc_test)
+val_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='11points')
+test_evaluator = val_evaluator

@@ -1,0 +1,4 @@
+# SSD, VGG-16, on VOC: train the detector first with mmdet's own config
+_base_ = ['mmdet::pascal_voc/ssd300_voc0712.py']
+model = dict(type='mmprune.Pruned', host={{_base_.model.type}}, backbone=dict(init_cfg=None))
+load_from = 'checkpoints/ssd300_voc0712.pth'

@@ -1,0 +1,7 @@
+# RetinaNet on VOC with DFBF's parts; settings of Faster R-CNN, nothing is published for it
+_base_ = ['../_base_/detectors/retinanet_r50_fpn_voc0712.py', '../_base_/dfbf_detection.py']
+
+train_dataloader = dict(batch_size=16)
+train_cfg = dict(max_epochs=10, val_interval=10)
+optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=5e-4))
+param_scheduler = [dict(type='MultiStepLR', milestones=[7], gamma=0.1)]

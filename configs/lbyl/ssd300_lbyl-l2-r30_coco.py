@@ -1,0 +1,6 @@
+# SSD's backbone on COCO: all convs lose 30 %, repaired without an image
+_base_ = ['../_base_/detectors/ssd300_coco.py', '../_base_/default_pruning.py']
+
+pruning = dict(
+    pruner=dict(allocator=dict(ratio=0.3), round_to=8),
+    restorer=dict(type='LBYL', lambda1=1e-5, lambda2=2e-3))

@@ -1,0 +1,7 @@
+# SSD's backbone on COCO without an image: the threshold that leaves 70 % of its FLOPs, on Gaussian noise
+_base_ = ['../_base_/detectors/ssd300_coco.py', '../_base_/default_pruning.py']
+
+pruning = dict(
+    pruner=dict(_delete_=True, type='ChannelPruner', round_to=8,
+                criterion=dict(type='RedundancyGraph', target=dict(flops=0.7), inputs='noise')),
+    restorer=dict(type='MomentRestoration'))
