@@ -21,7 +21,7 @@ QUICKSTART := work_dirs/quickstart
 # These commands run this checkout's code, also where several checkouts share an environment.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: quickstart test test-fast deps env lint format readme docs clean
+.PHONY: quickstart test test-fast soak deps env lint format readme docs clean
 
 quickstart: env
 	$(BIN)/python tools/train.py configs/quickstart/resnet_digits.py --work-dir $(QUICKSTART)/dense
@@ -38,6 +38,9 @@ test: env
 
 test-fast: env
 	$(BIN)/python -m pytest -q -m "not slow" tests
+
+soak: env
+	$(BIN)/python tools/dev/soak.py
 
 deps: $(READY)
 

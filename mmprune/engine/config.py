@@ -27,6 +27,7 @@ def prepare_config(cfg: Config) -> Config:
     Raises:
         ConfigError: ``pruning`` is missing, or has unknown, wrong or contradictory values.
     """
+    _refuse_strategies(cfg)
     pruning = cfg.get('pruning')
     if not isinstance(pruning, dict):
         raise ConfigError("pruning: this config has none; add e.g. pruning=dict(target='backbone', "
@@ -58,6 +59,7 @@ def prepare_training_config(cfg: Config) -> Config:
 
     A model of type ``mmprune.Pruned`` may be cut by what it loads; all others are left to the host.
     """
+    _refuse_strategies(cfg)
     if (cfg.get('model') or {}).get('type') in MODELS:
         others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') != REBUILD]
         cfg.custom_hooks = [*others, dict(type=REBUILD)]
@@ -72,6 +74,16 @@ def make_loadable_config(cfg: Config) -> Config:
     if model['type'] not in MODELS:
         cfg.model = dict(type=MODELS[0], host=model['type'], **{k: v for k, v in model.items() if k != 'type'})
     return cfg
+
+
+def _refuse_strategies(cfg: Config) -> None:
+    """FlexibleRunner's strategies keep parameters in shards and flat buffers, which cannot be cut."""
+    strategy = cfg.get('strategy')
+    if strategy or (cfg.get('runner_type') or 'Runner') != 'Runner':
+        name = strategy.get('type') if isinstance(strategy, dict) else strategy or cfg.get('runner_type')
+        raise ConfigError(f"{'strategy' if strategy else 'runner_type'}: {name!r} does not work with mmprune, which "
+                          'needs whole parameters (not DeepSpeed, FSDP or ColossalAI); remove strategy and '
+                          'runner_type, several processes use MMDistributedDataParallel')
 
 
 def _need(cfg: Config, keys: tuple[str, ...], purpose: str) -> None:

@@ -7,10 +7,12 @@ from itertools import islice
 import pytest
 
 from mmprune.arguments import wrong_argument
+from mmprune.engine import prepare_config, prepare_training_config
 from mmprune.pruners.channel import ChannelPruner
 from mmprune.pruners.expander import ExpanderPruner
 from mmprune.registry import PRUNERS, ConfigError, build_part
 from mmprune.synthesis import DeepInversion, PinkNoise
+from tests.test_engine import tiny
 from tests.test_trust import fuzz
 
 SEED = int(os.environ.get('MMPRUNE_FUZZ_SEED', 0))
@@ -58,6 +60,19 @@ def test_the_judge_knows_what_is_bad() -> None:
     (DeepInversion, dict(betas=[0.5, 1], phases=[dict(iterations=1)], lr=1), '')])
 def test_kinds_of_arguments(part: type, arguments: dict, message: str) -> None:
     assert wrong_argument(part, arguments) == message
+
+
+@pytest.mark.parametrize(('key', 'value', 'message'), [
+    ('strategy', dict(type='FSDPStrategy'), "strategy: 'FSDPStrategy' does not work with mmprune"),
+    ('strategy', dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=2)), "strategy: 'DeepSpeedStrategy'"),
+    ('runner_type', 'FlexibleRunner', "runner_type: 'FlexibleRunner' does not work")])
+def test_strategies_are_refused_by_name(key: str, value: object, message: str) -> None:
+    config = tiny.config('work_dirs/never')
+    config[key] = value
+    with pytest.raises(ConfigError, match=message):
+        prepare_config(config)
+    with pytest.raises(ConfigError, match=message):
+        prepare_training_config(config)
 
 
 def test_parts_may_be_given_built() -> None:

@@ -18,7 +18,7 @@ def draw(results: Results, table: str = 'methods') -> str:
     """One panel per ratio, one bar per method that was run: grey what the cut left, in colour what it ends with."""
     spec = results.tables[table]
     rows = [(name, ratio) for name, ratio in results.rows(table)
-            if results.value(table, name, ratio, 'final') is not None]
+            if results.value(table, name, ratio, 'final') is not None and not name.endswith('-params')]
     ratios = list(dict.fromkeys(ratio for _, ratio in rows))
     picture = Drawing(NAMES + 470, 40 + ROW * len(rows) + 50 * max(1, len(ratios)), 'All methods on one network')
     y = 30

@@ -288,7 +288,9 @@ def comparison() -> dict[str, object]:
         ('MomentRestoration', 'L2 norm, MomentRestoration', l2, dict(restorer=moment)),
         ('MomentOBS', 'MomentOBS, MomentRestoration', obs, dict(restorer=moment)),
         ('RateDistortion', 'L2 norm, RateDistortion on noise, MomentRestoration', 'distortion', dict(restorer=moment)),
+        ('RateDistortion-params', 'the same at equal parameters', 'distortion', dict(restorer=moment)),
         ('RedundancyGraph', 'RedundancyGraph on noise, MomentRestoration', 'graph', dict(restorer=moment)),
+        ('RedundancyGraph-params', 'the same at equal parameters', 'graph', dict(restorer=moment)),
         ('BNRecalibration', 'for comparison: L2 norm, BN re-estimation on 1,000 real images', l2,
          dict(restorer=recalibration, options=images)),
     ]
@@ -297,14 +299,15 @@ def comparison() -> dict[str, object]:
         'methods/DFBF-Moment/0.5/final': ('L2 norm, MomentRestoration, then DFBF', 'DFBF-Moment'),
     }
     cells = []
-    for ratio, left in EQUAL_FLOPS.items():
+    for ratio, shares in EQUAL.items():
         for row, _, cut, cell in methods:
+            key = 'params' if row.endswith('-params') else 'flops'
             if cut == 'graph':
                 parts = {'criterion.type': 'RedundancyGraph', 'criterion.inputs': 'noise',
-                         'criterion.target.flops': left}
+                         f'criterion.target.{key}': shares[key]}
             elif cut == 'distortion':
-                parts = {'criterion': 'L2Norm', 'allocator.type': 'RateDistortion', 'allocator.target.flops': left,
-                         'allocator.curves': curves}
+                parts = {'criterion': 'L2Norm', 'allocator.type': 'RateDistortion',
+                         f'allocator.target.{key}': shares[key], 'allocator.curves': curves}
             else:
                 parts = {**cut, 'allocator.type': 'Uniform', 'allocator.ratio': ratio}
             pruner = {'type': 'ChannelPruner', **parts, 'keep': ['conv1', '*.conv2', '*.downsample*']}
@@ -328,8 +331,8 @@ def comparison() -> dict[str, object]:
     return dict(columns=columns, tables=tables, cells=cells)
 
 
-#: Share of the FLOPs that an even cut of ResNet-56's inner convs leaves; the other allocators get it as their target.
-EQUAL_FLOPS = {0.3: 0.691, 0.5: 0.505}
+#: What an even cut of ResNet-56's inner convs leaves, by its ratio; the other allocators get it as their target.
+EQUAL = {0.3: dict(flops=0.691, params=0.690), 0.5: dict(flops=0.505, params=0.503)}
 #: Columns of the ablation: what repairs, and whether an epoch on 8,068 labelled images follows.
 ABLATION = {
     f'{name}{suffix}': f'{title}{tuned}'

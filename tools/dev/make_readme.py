@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
 import comparison_figure  # noqa: E402
+import soak_table  # noqa: E402
 
 MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 SIZES = {
@@ -225,7 +226,7 @@ def updated(path: Path) -> str:
         )
         return f'{begin}{body}{end}'
 
-    return MARKS.sub(replace, path.read_text())
+    return soak_table.updated(MARKS.sub(replace, path.read_text()))
 
 
 def main() -> None:
