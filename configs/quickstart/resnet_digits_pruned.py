@@ -11,8 +11,7 @@ pruning = dict(
     restorer=dict(type='MomentRestoration'),
     images=dict(type='DeepInversion', num_images=64, batch_size=64, phases=[dict(iterations=80, jitter=2)], warmup=10),
     distillation=dict(type='FeatureDistillation', bn='eval'),
-    finetune=True,
-    input_shape=(3, 32, 32))
+    finetune=True, input_shape=(3, 32, 32))
 train_dataloader = dict(batch_size=32)
 train_cfg = dict(max_epochs=15, val_interval=15)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
