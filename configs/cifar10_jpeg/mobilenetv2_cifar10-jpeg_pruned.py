@@ -6,7 +6,8 @@ load_from = 'work_dirs/mobilenetv2_cifar10-jpeg/epoch_3.pth'
 
 pruning = dict(
     target='backbone',
-    pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5), keep=['conv1.*', '*.conv.2.*', 'layer1.0.conv.1.*']),
+    pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5),
+                keep=['conv1.*', '*.conv.2.*', 'layer1.0.conv.1.*']),
     restorer=dict(type='MomentRestoration'),
     input_shape=(3, 48, 48))
 

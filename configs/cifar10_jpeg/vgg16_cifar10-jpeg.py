@@ -3,7 +3,8 @@ _base_ = ['../_base_/datasets/cifar10_jpeg.py', '../_base_/schedules/cifar_6e.py
 
 model = dict(
     type='ImageClassifier',
-    backbone=dict(type='mmprune.CIFARVGG', depth=16, widths=(16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128), bias=False),
+    backbone=dict(type='mmprune.CIFARVGG', depth=16, bias=False,
+                  widths=(16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=10, in_channels=128, loss=dict(type='CrossEntropyLoss')),
 )

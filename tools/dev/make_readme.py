@@ -199,7 +199,8 @@ def speeds(runs: Sequence[dict]) -> str:
     loads = ', '.join(format(run['load_average'][0], '.1f') for run in runs)
     lines = [f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch '
              f'{versions["torch"]}. Others worked on the machine, load averages at first {loads}.', '',
-             '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |', '| --- ' * 5 + '|']
+             '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |',
+             '| --- ' * 5 + '|']
     rows = dict.fromkeys((race, name) for run in runs for race, found in run['races'].items() for name in found)
     for race, name in rows:
         if name != 'dense':
