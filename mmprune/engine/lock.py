@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from mmprune.files import PARTIAL, WriteError
 from mmprune.registry import ConfigError
@@ -34,26 +35,39 @@ def locked(work_dir: str | os.PathLike, is_main: bool = True) -> Iterator[None]:
         yield
         return
     path = Path(work_dir) / FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open('a+')
-    except OSError as error:
-        raise WriteError(work_dir, error) from error
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            raise ConfigError(f'work_dir: {work_dir} is in use by another run ({file.read().strip() or "?"}); wait '
-                              'for it, or give this one another --work-dir') from error
-        except OSError:  # a file system without locks
-            pass
+    with _opened(path) as file:
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
         for rest in path.parent.glob(f'.*{PARTIAL}'):
             rest.unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> TextIO:
+    """The lock's file, open and locked."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open('a+')
+        except OSError as error:
+            raise WriteError(path.parent, error) from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            with file:
+                file.seek(0)
+                who = file.read().strip() or '?'
+            raise ConfigError(f'work_dir: {path.parent} is in use by another run ({who}); wait for it, or give this '
+                              'one another --work-dir') from error
+        except OSError:  # a file system without locks
+            return file
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+        file.close()  # its run ended, and took it away, between our opening and our locking it
 
 
 def is_writer(launcher: str) -> bool:
