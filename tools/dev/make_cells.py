@@ -61,16 +61,16 @@ TRAINED_HERE = {
             {
                 **TOP1,
                 'title': f'{title}, JPEG copy of CIFAR-10',
-                'images': images,
+                'images': 2000,
                 'config': f'configs/cifar10_jpeg/{name}_cifar10-jpeg_pruned.py',
                 'needs': ['data/cifar10_jpeg', f'work_dirs/{name}_cifar10-jpeg/epoch_{epochs}.pth'],
             },
             {'pruning.images': 'train_dataloader', 'pruning.num_images': 1000},
         )
-        for name, epochs, images, title in (
-            ('vgg16', 6, 10000, 'VGG-16-BN of a quarter width'),
-            ('densenet', 3, 2000, 'DenseNet-16, growth 8'),
-            ('mobilenetv2', 3, 2000, 'MobileNetV2 of half width'),
+        for name, epochs, title in (
+            ('vgg16', 6, 'VGG-16-BN of a quarter width'),
+            ('densenet', 3, 'DenseNet-16, growth 8'),
+            ('mobilenetv2', 3, 'MobileNetV2 of half width'),
         )
     },
     'retinanet_bccd': (
