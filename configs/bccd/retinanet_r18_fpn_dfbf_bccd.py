@@ -8,7 +8,8 @@ pruning = dict(
                 keep=['conv1', '*.conv2', '*.downsample*']),
     images=dict(num_images=64, shape=(3, 240, 320),
                 phases=[dict(iterations=150, downscale=2, jitter=15), dict(iterations=75, jitter=30)]),
+    distillation=dict(bn='eval'),  # the batch norms of this detector are not frozen, and 64 images would move them
     input_shape=(3, 240, 320))
-train_cfg = dict(max_epochs=20, val_interval=20)
+train_cfg = dict(max_epochs=10, val_interval=10)
 optim_wrapper = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4))
-param_scheduler = dict(_delete_=True, type='MultiStepLR', milestones=[15], gamma=0.1)
+param_scheduler = dict(_delete_=True, type='MultiStepLR', milestones=[7], gamma=0.1)
