@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 TRUST = 'MMPRUNE_TRUST_CHECKPOINTS'
 #: How PyTorch's restricted unpickler says that it met something other than plain data.
@@ -26,9 +27,20 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message says why and what would be right."""
 
 
-def _history_method(owner: object, name: str) -> object:
-    """What stands in for ``getattr`` while reading: HistoryBuffer pickles its four statistics by name."""
-    if owner is not HistoryBuffer or name not in ('current', 'max', 'mean', 'min'):
+class _OneCycle:
+    """What stands in for the schedule's class while reading, which is only named to find its curves."""
+
+    _annealing_cos = staticmethod(OneCycleParamScheduler._annealing_cos)
+    _annealing_linear = staticmethod(OneCycleParamScheduler._annealing_linear)
+
+
+#: What mmengine pickles by name: the statistics of a history, the curves of a learning rate that rises and falls.
+METHODS = {HistoryBuffer: ('current', 'max', 'mean', 'min'), _OneCycle: ('_annealing_cos', '_annealing_linear')}
+
+
+def _named_method(owner: object, name: str) -> object:
+    """What stands in for ``getattr`` while reading."""
+    if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
     return getattr(owner, name)
 
@@ -37,7 +49,8 @@ _MULTIARRAY = np._core.multiarray if hasattr(np, '_core') else np.core.multiarra
 _DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', 'b1', 'U1', 'S1')
 
 #: mmengine's own bookkeeping in checkpoints of a Runner, and nothing else.
-SAFE_TYPES = [HistoryBuffer, (_history_method, 'builtins.getattr'), slice, np.ndarray, np.dtype,
+SAFE_TYPES = [HistoryBuffer, (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
+              (_named_method, 'builtins.getattr'), slice, np.ndarray, np.dtype,
               _MULTIARRAY._reconstruct, _MULTIARRAY.scalar, *{type(np.dtype(kind)) for kind in _DTYPES}]
 
 

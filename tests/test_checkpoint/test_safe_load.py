@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler import OneCycleLR
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from mmprune.safe_load import TRUST, CheckpointError, read_checkpoint
@@ -31,6 +33,15 @@ def test_bookkeeping_of_a_runner_is_read(tmp_path: Path) -> None:
     assert all(np.array_equal(found['meta']['numbers'][kind], value) for kind, value in numbers.items())
 
 
+@pytest.mark.parametrize('strategy', ['cos', 'linear'])
+def test_the_curve_of_a_learning_rate_is_read(tmp_path: Path, strategy: str) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = OneCycleLR(optimizer, eta_max=0.2, total_steps=10, anneal_strategy=strategy)
+    torch.save({'param_schedulers': [schedule.state_dict()]}, tmp_path / 'a.pth')
+    found = read_checkpoint(tmp_path / 'a.pth')['param_schedulers'][0]
+    assert found == schedule.state_dict() and found['anneal_func'](0.0, 1.0, 0.5) == 0.5
+
+
 @pytest.mark.parametrize('legacy', [False, True])
 def test_code_is_refused_and_not_executed(tmp_path: Path, legacy: bool) -> None:
     trap = tmp_path / 'executed'
@@ -42,10 +53,11 @@ def test_code_is_refused_and_not_executed(tmp_path: Path, legacy: bool) -> None:
     assert not trap.exists()
 
 
-def test_getattr_is_no_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize('owner', [HistoryBuffer, OneCycleParamScheduler])
+def test_getattr_is_no_way_out(tmp_path: Path, owner: type) -> None:
     class Reach:
         def __reduce__(self) -> tuple:
-            return getattr, (HistoryBuffer, '__init__')
+            return getattr, (owner, '__init__')
 
     torch.save({'x': Reach()}, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match='not allowed'):
