@@ -6,7 +6,6 @@ pruning = dict(
     pruner=dict(
         type='ChannelPruner', criterion='SquaredSum', order='sequential', keep=['conv1', '*.conv2', '*.downsample*'],
         allocator=dict(type='WidthDependent', ratio=0.5)),
-    restorer=None,
     images=dict(
         type='DeepInversion', num_images=12800, batch_size=256, phases=[dict(iterations=2000, jitter=2)],
         lr=0.1, betas=(0.9, 0.99), lr_schedule='cosine', warmup=100,

@@ -5,7 +5,6 @@ pruning = dict(
     pruner=dict(
         type='ChannelPruner', criterion='SquaredSum', order='sequential', keep=['conv1', '*.conv3', '*.downsample*'],
         allocator=dict(type='WidthDependent', ratio=0.1)),
-    restorer=None,
     images=dict(
         type='DeepInversion', num_images=1600, batch_size=16, shape=(3, 250, 250),
         phases=[dict(iterations=2000, downscale=2, jitter=15), dict(iterations=1000, jitter=30)], flip=True,

@@ -8,7 +8,6 @@ pruning = dict(
     target='backbone',
     pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5),
                 keep=['conv1', '*.conv2', '*.downsample*']),
-    restorer=None,
     images=dict(
         type='DeepInversion', num_images=256, batch_size=256, phases=[dict(iterations=230, jitter=2)], warmup=30),
     distillation=dict(type='FeatureDistillation', bn='train'),

@@ -32,6 +32,7 @@ def prepare_config(cfg: Config) -> Config:
     if not isinstance(pruning, dict):
         raise ConfigError("pruning: this config has none; add e.g. pruning=dict(target='backbone', "
                           "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))")
+    _drop_deletes(pruning)
     unknown = sorted(map(str, set(pruning) - KEYS))
     if unknown:
         raise ConfigError(f'pruning.{unknown[0]}: unknown; pruning knows {", ".join(sorted(KEYS))}')
@@ -52,6 +53,14 @@ def prepare_config(cfg: Config) -> Config:
     others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') not in HOOKS]
     cfg.custom_hooks = [*others, dict(type=HOOKS[0], **pruning), dict(type=HOOKS[1])]
     return cfg
+
+
+def _drop_deletes(node: object) -> None:
+    """Take ``_delete_`` out: mmengine leaves it where an option replaces what the config does not have."""
+    if isinstance(node, dict):
+        node.pop('_delete_', None)
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _drop_deletes(value)
 
 
 def prepare_training_config(cfg: Config) -> Config:

@@ -123,3 +123,10 @@ def test_cifar100(name: str) -> None:
     assert cfg.test_dataloader.dataset.type == 'CIFAR100'
     assert len(cfg.train_dataloader.dataset.metainfo.classes) == 100
     assert (cfg.pruning.images.lr_schedule, cfg.pruning.images.l2_norm) == ('constant', 'image')
+
+
+def test_an_option_may_replace_what_the_config_does_not_have() -> None:
+    cfg = Config.fromfile(CONFIGS / 'resnet56_dfbf-l2-r50_cifar10.py')
+    assert 'restorer' not in cfg.pruning
+    cfg.merge_from_dict({'pruning.restorer._delete_': True, 'pruning.restorer.type': 'MomentRestoration'})
+    assert prepare_config(cfg).pruning.restorer == dict(type='MomentRestoration')
