@@ -11,5 +11,6 @@ pruning = dict(
     distillation=dict(bn='eval'),  # the batch norms of this detector are not frozen, and 64 images would move them
     input_shape=(3, 240, 320))
 train_cfg = dict(max_epochs=10, val_interval=10)
-optim_wrapper = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4))
+optim_wrapper = dict(_delete_=True, clip_grad=dict(max_norm=10),
+                     optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=5e-4))
 param_scheduler = dict(_delete_=True, type='MultiStepLR', milestones=[7], gamma=0.1)
