@@ -1,10 +1,12 @@
 """Networks so small that an inversion takes a second, with statistics as if they had been trained."""
 
+import json
+
 import torch
 from torch import Tensor, nn
 
 from mmprune.hosts import Scope
-from mmprune.synthesis import DeepInversion
+from mmprune.synthesis import DeepInversion, ImageStore
 
 SHAPE = 3, 12, 12
 QUICK = dict(num_images=20, batch_size=8, phases=[dict(iterations=6, jitter=2)], warmup=2, progress=False)
@@ -58,3 +60,13 @@ def scope_of(model: nn.Module, target: str = '') -> Scope:
 
 def quick(**options: object) -> DeepInversion:
     return DeepInversion(**{**QUICK, **options})
+
+
+def contents(store: ImageStore) -> dict[str, object]:
+    """The files of a set, without the seconds that making them took."""
+    files = {path.name: path.read_bytes() for path in sorted(store.folder.iterdir()) if path.name[0] != '.'}
+    return {name: _untimed(content) if name.endswith('.json') else content for name, content in files.items()}
+
+
+def _untimed(content: bytes) -> dict:
+    return {key: value for key, value in json.loads(content).items() if key != 'seconds'}

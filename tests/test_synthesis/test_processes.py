@@ -1,6 +1,5 @@
 """Sets that several processes make, or that a killed one leaves behind, are the set that one makes."""
 
-import json
 import os
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import torch
 
 from mmprune.synthesis import ImageStore
 from tests.test_synthesis import worker
-from tests.test_synthesis.small import Classifier, scope_of, trained
+from tests.test_synthesis.small import Classifier, contents, scope_of, trained
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,15 +35,6 @@ def start(folder: Path, iterations: int, **environment: str) -> subprocess.Popen
 
 def alone(folder: Path, iterations: int) -> ImageStore:
     return worker.synthesizer(iterations).prepare(scope_of(trained(Classifier())), folder)
-
-
-def contents(store: ImageStore) -> dict[str, object]:
-    files = {path.name: path.read_bytes() for path in sorted(store.folder.iterdir()) if path.name[0] != '.'}
-    return {name: _untimed(content) if name.endswith('.json') else content for name, content in files.items()}
-
-
-def _untimed(content: bytes) -> dict:
-    return {key: value for key, value in json.loads(content).items() if key != 'seconds'}
 
 
 @pytest.mark.slow

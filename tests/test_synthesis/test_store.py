@@ -9,7 +9,7 @@ import torch
 
 from mmprune.restorers import BNRecalibration
 from mmprune.synthesis import DeepInversion, GaussianNoise, ImageStore, PinkNoise
-from tests.test_synthesis.small import SHAPE, Classifier, quick, scope_of, trained
+from tests.test_synthesis.small import SHAPE, Classifier, contents, quick, scope_of, trained
 
 
 @pytest.fixture(scope='module')
@@ -27,10 +27,6 @@ def store(whole, tmp_path):
     """A copy to spoil; its root is ``tmp_path``."""
     shutil.copytree(whole.folder, tmp_path / whole.folder.name)
     return ImageStore(tmp_path / whole.folder.name)
-
-
-def contents(store):
-    return {path.name: path.read_bytes() for path in sorted(store.folder.iterdir())}
 
 
 def test_batches_and_single_images_are_the_same(whole):

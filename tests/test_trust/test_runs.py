@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -36,8 +37,9 @@ default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep
 """
 
 
-@pytest.fixture(autouse=True)
-def _quick() -> None:
+@pytest.fixture(scope='module', autouse=True)
+def _quick() -> Iterator[None]:
+    """One thread, for the runs of fixtures too, so that they are bit-equal; and no pictures."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
@@ -50,8 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A config and the work dir of a run of it."""
     folder = tmp_path_factory.mktemp('finished')
     config = tiny.write_config(folder, TUNED)
-    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
-        tiny.call('train', config, '--work-dir', folder / 'run')
+    tiny.call('train', config, '--work-dir', folder / 'run')
     return config, folder / 'run'
 
 
