@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -122,29 +122,13 @@ def why_slow(scope: Scope, rows: Sequence[LayerRow]) -> str:
 
 
 def _share_inside(scope: Scope, names: set[str]) -> float:
-    """Share of the targets' time that is spent in the named modules."""
-    started, spent = [0.0], [0.0]
-
-    def start(module: nn.Module, args: object) -> None:
-        _synchronize()
-        started[0] = time.perf_counter()
-
-    def stop(module: nn.Module, args: object, output: object) -> None:
-        _synchronize()
-        spent[0] += time.perf_counter() - started[0]
-
+    """Share of the targets' time that is spent in the named modules, both taken in the same forward pass."""
     example = scope.probe_input()
     with tracing_mode(scope.model), torch.no_grad():
         scope.forward(example)
-        whole = _time_inside(scope, example)
-        hooks = [hook for name in names for module in [scope.model.get_submodule(name)]
-                 for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))]
-        try:
-            scope.forward(example)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return min(1.0, spent[0] / whole)
+        with _stopwatch(scope, names) as part:
+            whole = _time_inside(scope, example)
+    return min(1.0, part[0] / whole)
 
 
 @dataclass
@@ -206,9 +190,9 @@ class LatencyModel:
         return float(np.median(times[model]) / np.median(times[self._dense.model]))
 
 
-def _time_inside(scope: Scope, example: object) -> float:
-    """Seconds that one forward pass spends inside the targets."""
-    inside = [scope.model.get_submodule(target) for target in scope.targets]
+@contextmanager
+def _stopwatch(scope: Scope, names: Iterable[str]) -> Iterator[list[float]]:
+    """Seconds spent in the named modules, none inside another, while the context lasts: the one entry of a list."""
     started, spent = [0.0], [0.0]
 
     def start(module: nn.Module, args: object) -> None:
@@ -219,15 +203,22 @@ def _time_inside(scope: Scope, example: object) -> float:
         _synchronize()
         spent[0] += time.perf_counter() - started[0]
 
-    hooks = [hook for module in inside
+    modules = [scope.model.get_submodule(name) for name in names]
+    hooks = [hook for module in modules
              for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))]
     try:
-        begin = time.perf_counter()
-        scope.forward(example)
-        whole = time.perf_counter() - begin
+        yield spent
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _time_inside(scope: Scope, example: object) -> float:
+    """Seconds that one forward pass spends inside the targets."""
+    with _stopwatch(scope, scope.targets) as spent:
+        begin = time.perf_counter()
+        scope.forward(example)
+        whole = time.perf_counter() - begin
     return spent[0] or whole  # a model whose methods are called one by one has no forward of its own
 
 
