@@ -79,12 +79,13 @@ def _check(site: Site, measured: object) -> MomentCheck:
         model = branch_moments(site, branch)
     except UnknownMomentsError as reason:
         return MomentCheck(site.name, rho, agreement, problem=str(reason))
-    std = measured.covariance.diagonal().clamp_min(0).sqrt()
+    covariance = measured.covariance.double()
+    std = covariance.diagonal().clamp_min(0).sqrt()
     alive = std > 1e-6 * std.max().clamp_min(1e-30)
     mean_error = ((model.mean - measured.mean)[alive] / std[alive]).square().mean().sqrt()
     std_error = (model.covariance.diagonal().clamp_min(0).sqrt()[alive] / std[alive] - 1).abs().mean()
     pairs = torch.triu(torch.ones(int(alive.sum()), int(alive.sum()), dtype=torch.bool), diagonal=1)
-    ours, theirs = (correlation(c[alive][:, alive])[pairs] for c in (model.covariance, measured.covariance))
+    ours, theirs = (correlation(c[alive][:, alive])[pairs] for c in (model.covariance, covariance))
     return MomentCheck(site.name, rho, agreement, float(mean_error), float(std_error), pearson(ours, theirs))
 
 

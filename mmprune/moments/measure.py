@@ -13,9 +13,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from mmprune.moments.chain import Moments
 from mmprune.sites import Branch
 
+#: How many numbers are taken into a sum at a time.
+CHUNK = 1_000_000
+
 
 class MomentStream:
-    """Running mean and covariance of samples that arrive in batches; memory is one ``(n, n)`` matrix."""
+    """Running mean and covariance of samples that arrive in batches; memory is one ``(n, n)`` matrix and one chunk."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -25,21 +28,26 @@ class MomentStream:
 
     def update(self, samples: Tensor) -> None:
         """Take in samples of shape ``(N, n)``."""
-        samples = samples.double().cpu()
-        mean = samples.mean(dim=0)
-        centred = samples - mean
-        scatter, count = centred.T @ centred, len(samples)
-        if self.count:
-            total, delta = self.count + count, mean - self.mean
-            scatter = self.scatter + scatter + delta.outer(delta) * (self.count * count / total)
-            mean, count = self.mean + delta * (count / total), total
-        self.count, self.mean, self.scatter = count, mean, scatter
+        for chunk in samples.split(max(1, CHUNK // samples.shape[1])):
+            self._take(chunk.float().cpu())
+
+    def _take(self, samples: Tensor) -> None:
+        mean, count = samples.mean(dim=0, dtype=torch.float64), len(samples)
+        if self.scatter is None:
+            self.mean, self.scatter = torch.zeros_like(mean), samples.new_zeros(2 * mean.shape)
+        delta, total = mean - self.mean, self.count + count
+        centred = samples - mean.float()
+        # in place: matrices of wide layers are larger than the layers
+        self.scatter.addmm_(centred.T, centred).addr_(delta.float(), delta.float(), alpha=self.count * count / total)
+        self.mean += delta * (count / total)
+        self.count = total
 
     def moments(self) -> Moments:
-        """What the samples so far say."""
-        if not self.count:
+        """What the samples said, the covariance in single precision; ends the stream."""
+        if self.scatter is None:
             raise ValueError('no image was given, or the layer does not run in the forward pass')
-        return Moments(self.mean, self.scatter / self.count, size=self.size)
+        scatter, self.scatter = self.scatter, None
+        return Moments(self.mean, scatter.div_(self.count), size=self.size)
 
 
 def samples_of(branch: Branch, value: Tensor) -> Tensor:
@@ -66,7 +74,8 @@ def measure_moments(branches: Sequence[Branch], forward: Callable[[Tensor], obje
 
     def observe(branch: Branch, stream: MomentStream, value: Tensor) -> None:
         stream.size = map_size(value)
-        stream.update(samples_of(branch, value))
+        for images in value.split(max(1, CHUNK // value[0].numel())):
+            stream.update(samples_of(branch, images))
 
     with _watching(branches, lambda i, value: observe(branches[i], streams[i], value)):
         for batch in images:

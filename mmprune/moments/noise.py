@@ -9,7 +9,7 @@ from mmprune.synthesis.noise import Noise, PinkNoise
 #: Pixels in all images together; small maps get many images, large ones few.
 PIXELS = 1_000_000
 #: Pixels in one batch.
-BATCH_PIXELS = 500_000
+BATCH_PIXELS = 250_000
 #: Photographs' colour channels share most of their variance.
 GRAY = 0.8
 

@@ -18,8 +18,13 @@ def removed_units(keep: Tensor, width: int) -> Tensor:
 
 def ridge(covariance: Tensor, lam: float) -> Tensor:
     """``covariance + lam * mean variance * I``."""
-    size = covariance.shape[0]
-    return covariance + lam * covariance.diagonal().mean().clamp_min(1e-30) * torch.eye(size, dtype=covariance.dtype)
+    damped = covariance.clone()
+    damped.diagonal().add_(_ridge_of(covariance, lam))
+    return damped
+
+
+def _ridge_of(covariance: Tensor, lam: float) -> Tensor:
+    return lam * covariance.diagonal().mean().clamp_min(1e-30)
 
 
 def reconstruction(
@@ -38,9 +43,11 @@ def reconstruction(
         ``Z`` of shape ``(m, n - m)`` and ``t`` of shape ``(n - m,)``.
     """
     gone = removed_units(keep, mean.shape[0])
-    moments = covariance if intercept else covariance + mean.outer(mean)
-    damped = ridge(covariance, lam)[keep][:, keep] + (moments - covariance)[keep][:, keep]
-    mix = torch.linalg.solve(damped, moments[keep][:, gone], left=True) if len(gone) else moments[keep][:, gone]
+    among, across = covariance[keep[:, None], keep].double(), covariance[keep[:, None], gone].double()
+    if not intercept:
+        among, across = among.addr_(mean[keep], mean[keep]), across.addr_(mean[keep], mean[gone])
+    among.diagonal().add_(_ridge_of(covariance, lam))
+    mix = torch.linalg.solve(among, across) if len(gone) else across
     constant = mean[gone] - mix.T @ mean[keep] if intercept else torch.zeros_like(mean[gone])
     return mix, constant
 
@@ -48,9 +55,8 @@ def reconstruction(
 def mixed_weight(weight: Tensor, keep: Tensor, mix: Tensor) -> Tensor:
     """Reader weights ``(n, o, t)`` in which the kept units stand in for the removed ones, which become zero."""
     gone = removed_units(keep, weight.shape[0])
-    result = torch.zeros_like(weight)
-    result[keep] = weight[keep] + (mix @ weight[gone].flatten(1)).reshape(len(keep), *weight.shape[1:])
-    return result
+    gained = (mix @ weight[gone].flatten(1)).reshape(len(keep), *weight.shape[1:])
+    return weight.clone().index_add_(0, keep, gained).index_fill_(0, gone, 0)
 
 
 def output_mean(weight: Tensor, mean: Tensor, coverage: Tensor | None = None) -> Tensor:
@@ -73,5 +79,8 @@ def output_variance(weight: Tensor, covariance: Tensor, taps: Tensor) -> Tensor:
         taps: Correlation of the taps, shape ``(t, t)``.
     """
     units, outputs, count = weight.shape
+    weight = weight.to(covariance.dtype)
     seen = (covariance @ weight.flatten(1)).reshape(units, outputs, count)
-    return torch.einsum('iob,ioa,ab->o', seen, weight, taps) if count > 1 else (seen * weight).sum(dim=(0, 2))
+    if count == 1:
+        return (seen * weight).sum(dim=(0, 2)).double()
+    return torch.einsum('iob,ioa,ab->o', seen, weight, taps.to(weight.dtype)).double()

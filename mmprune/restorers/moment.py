@@ -130,11 +130,12 @@ class MomentRestoration(Restorer):
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
                       images: Iterable[Tensor] | None) -> None:
         """Move running statistics as they moved on the noise; see the base class."""
+        self.measured.clear()
         if images is not None:
             self._drift.apply(forward, images)
 
     def _moments(self, site: Site, branch: Branch) -> Moments:
-        measured = self.measured.get((site.name, chain_key(branch)))
+        measured = self.measured.pop((site.name, chain_key(branch)), None)  # large: they go as the repair proceeds
         if self.needs_images:
             if measured is None:
                 raise UnknownMomentsError(f'nothing was measured for {branch.name}')
