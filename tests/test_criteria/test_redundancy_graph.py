@@ -1,10 +1,11 @@
 import copy
 import json
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 import torchvision
 from torch import nn
 
@@ -18,6 +19,7 @@ from mmprune.registry import ConfigError
 from mmprune.synthesis import GaussianNoise
 from mmprune.tracing import tracing_mode
 from tests.oracles import redundancy_graph as literal
+from tests.ranks import in_ranks
 from tests.test_criteria.fake_group import make_group
 
 
@@ -327,19 +329,18 @@ def _similarity() -> np.ndarray:
     return np.concatenate([criterion.similarity(group.name).flatten() for group in groups[:2]])
 
 
-def _rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=2)
-    np.save(f'{folder}/{rank}.npy', _similarity())
+def _save_similarity(folder: Path) -> None:
+    np.save(folder / f'{torch.distributed.get_rank()}.npy', _similarity())
 
 
-def test_two_ranks_give_the_bits_of_one(tmp_path):
+@pytest.mark.parametrize('world', [2, 4])
+def test_ranks_give_the_bits_of_one(tmp_path, world):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     one = _similarity()
     torch.set_num_threads(threads)
-    mp.start_processes(_rank, (str(tmp_path),), nprocs=2, start_method='fork')
-    assert all(np.array_equal(one, np.load(tmp_path / f'{rank}.npy')) for rank in range(2))
+    in_ranks(partial(_save_similarity, tmp_path), world, tmp_path)
+    assert all(np.array_equal(one, np.load(tmp_path / f'{rank}.npy')) for rank in range(world))
 
 
 @pytest.mark.parametrize(

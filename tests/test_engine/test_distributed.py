@@ -1,16 +1,14 @@
-"""Two processes on one machine prune and train as one does."""
+"""Several processes on one machine prune, train and test as one does."""
 
-import os
-import socket
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmprune.checkpoint import read_checkpoint
-from tests.test_engine import tiny
+from tests.ranks import in_ranks
+from tests.test_engine import ranks_of_runs, tiny
 
 BOTH = """
 pruning['finetune'] = True
@@ -33,27 +31,14 @@ SCHEDULE = "\npruning['schedule'] = dict(type='linear', steps=2)\n"
 
 
 @pytest.mark.slow
-def test_two_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize('world', [2, 4])
+def test_processes_prune_as_one(tmp_path: Path, world: int) -> None:
     single = tiny.write_config(tmp_path, CHANNELS + "\npruning['pruner']['allocator']['ratio'] = 0.25\n")
     tiny.call('train', single, '--work-dir', tmp_path / 'single')
     tiny.write_config(tmp_path, CHANNELS + SCHEDULE + BOTH, 'channels.py')
     tiny.write_config(tmp_path, WEIGHTS + SCHEDULE + BOTH, 'weights.py')
     tiny.write_config(tmp_path, EXPANDERS + BOTH, 'expanders.py')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
-                   'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(tiny.ROOT)}
-    workers = [subprocess.Popen(
-        [sys.executable, '-m', 'tests.test_engine.ddp_worker', str(tmp_path)], cwd=tiny.ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**environment, 'RANK': str(i), 'LOCAL_RANK': str(i)})
-        for i in range(2)]
-    try:
-        outputs = [worker.communicate(timeout=300)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], '\n'.join(output[-4000:] for output in outputs)
+    in_ranks(partial(ranks_of_runs.prune_and_train, tmp_path), world, tmp_path, connect=False)
 
     # the first step removed a quarter: by the same images, to the same channels and statistics
     one = read_checkpoint(tmp_path / 'single' / 'pruned.pth')['state_dict']

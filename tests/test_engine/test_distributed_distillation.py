@@ -1,16 +1,14 @@
-"""Two processes distil as one does with the same global batch."""
+"""Several processes distil as one does with the same global batch."""
 
-import os
-import socket
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmprune.checkpoint import read_checkpoint
-from tests.test_engine import tiny
+from tests.ranks import in_ranks
+from tests.test_engine import ranks_of_runs, tiny
 
 EXTRA = """
 pruning.update(
@@ -20,29 +18,16 @@ pruning.update(
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize('world', [2, 4])
+def test_processes_train_as_one(tmp_path: Path, world: int) -> None:
     tiny.call('train', tiny.write_config(tmp_path, EXTRA, 'one.py'), '--work-dir', tmp_path / 'one')
-    tiny.write_config(tmp_path, EXTRA + "\ntrain_dataloader['batch_size'] = 8\n", 'two.py')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
-                   'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(tiny.ROOT)}
-    workers = [subprocess.Popen(
-        [sys.executable, '-m', 'tests.test_engine.ddp_distillation_worker', str(tmp_path)], cwd=tiny.ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**environment, 'RANK': str(i), 'LOCAL_RANK': str(i)})
-        for i in range(2)]
-    try:
-        outputs = [worker.communicate(timeout=300)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], '\n'.join(output[-4000:] for output in outputs)
-    pruned, one, two = (read_checkpoint(tmp_path / name)['state_dict'] for name in (
-        'one/pruned.pth', 'one/epoch_2.pth', 'two/epoch_2.pth'))
+    tiny.write_config(tmp_path, EXTRA + f"\ntrain_dataloader['batch_size'] = {16 // world}\n", 'several.py')
+    in_ranks(partial(ranks_of_runs.distil, tmp_path), world, tmp_path, connect=False)
+    pruned, one, several = (read_checkpoint(tmp_path / name)['state_dict'] for name in (
+        'one/pruned.pth', 'one/epoch_2.pth', 'several/epoch_2.pth'))
     for key, value in one.items():
-        assert torch.allclose(value, two[key], atol=1e-5), key
+        assert torch.allclose(value, several[key], atol=1e-5), key
         if key.startswith('head'):
-            assert torch.equal(pruned[key], two[key])
+            assert torch.equal(pruned[key], several[key])
     assert not torch.equal(pruned['backbone.layer3.0.conv1.weight'], one['backbone.layer3.0.conv1.weight'])
-    tiny.assert_same_run(tmp_path / 'two' / 'epoch_2.pth', tmp_path / 'resumed' / 'epoch_2.pth')
+    tiny.assert_same_run(tmp_path / 'several' / 'epoch_2.pth', tmp_path / 'resumed' / 'epoch_2.pth')

@@ -1,17 +1,18 @@
 """Sets that several processes make, or that a killed one leaves behind, are the set that one makes."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmprune.synthesis import ImageStore
+from tests.ranks import in_ranks
 from tests.test_synthesis import worker
 from tests.test_synthesis.small import Classifier, contents, scope_of, trained
 
@@ -26,11 +27,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def start(folder: Path, iterations: int, **environment: str) -> subprocess.Popen:
+def start(folder: Path, iterations: int) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, '-m', 'tests.test_synthesis.worker', str(folder), str(iterations)], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', **environment})
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''})
 
 
 def alone(folder: Path, iterations: int) -> ImageStore:
@@ -38,19 +39,10 @@ def alone(folder: Path, iterations: int) -> ImageStore:
 
 
 @pytest.mark.slow
-def test_two_ranks_make_what_one_makes(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    ranks = [start(tmp_path / 'two', 4, WORLD_SIZE='2', RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=port,
-                   MASTER_ADDR='127.0.0.1') for rank in range(2)]
-    try:
-        outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], '\n'.join(output[-3000:] for output in outputs)
-    one, (folder,) = alone(tmp_path / 'one', 4), (tmp_path / 'two' / 'synthetic').iterdir()
+@pytest.mark.parametrize('world', [2, 4])
+def test_ranks_make_what_one_makes(tmp_path: Path, world: int) -> None:
+    in_ranks(partial(alone, tmp_path / 'several', 4), world, tmp_path)
+    one, (folder,) = alone(tmp_path / 'one', 4), (tmp_path / 'several' / 'synthetic').iterdir()
     assert folder.name == one.folder.name
     assert contents(ImageStore(folder)) == contents(one)
 

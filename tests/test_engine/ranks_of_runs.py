@@ -1,9 +1,5 @@
-"""One of the processes of the distributed tests: runs configs, and checks that all processes stay alike.
+"""What every process of the distributed tests does: runs configs, and checks that all processes stay alike."""
 
-Started as ``python -m tests.test_engine.ddp_worker FOLDER`` with torchrun's environment variables.
-"""
-
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -44,23 +40,22 @@ class SameEverywhere(Hook):
             assert not runner.model.module.get_submodule(name).weight[~mask].any(), name
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
+def prune_and_train(folder: Path) -> None:
+    """Run all three kinds of pruning, resume the first, and test it."""
     with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
-        run_all(folder)
+        for name in ('channels', 'weights', 'expanders'):
+            tiny.call('train', folder / f'{name}.py', '--work-dir', folder / name, '--launcher', 'pytorch')
+            dist.barrier()  # the first process writes the checkpoints
+        tiny.call('train', folder / 'channels.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch',
+                  '--resume', folder / 'channels' / 'epoch_1.pth')
+        dist.barrier()
+        tiny.call('test', folder / 'channels.py', folder / 'resumed' / 'finetuned.pth', '--work-dir', folder / 'test',
+                  '--launcher', 'pytorch')
 
 
-def run_all(folder: Path) -> None:
-    for name in ('channels', 'weights', 'expanders'):
-        tiny.call('train', folder / f'{name}.py', '--work-dir', folder / name, '--launcher', 'pytorch')
-        dist.barrier()  # the first process writes the checkpoints
-    tiny.call('train', folder / 'channels.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch', '--resume',
-              folder / 'channels' / 'epoch_1.pth')
-    dist.barrier()
-    tiny.call('test', folder / 'channels.py', folder / 'resumed' / 'finetuned.pth', '--work-dir', folder / 'test',
-              '--launcher', 'pytorch')
-
-
-if __name__ == '__main__':
-    main()
+def distil(folder: Path) -> None:
+    """Distil, and once more from the first epoch's checkpoint."""
+    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
+        tiny.call('train', folder / 'several.py', '--work-dir', folder / 'several', '--launcher', 'pytorch')
+        tiny.call('train', folder / 'several.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch',
+                  '--resume', folder / 'several' / 'epoch_1.pth')
