@@ -41,6 +41,7 @@ test-fast: env
 
 soak: env
 	$(BIN)/python tools/dev/soak.py
+	$(BIN)/python tools/dev/benchmark_memory.py
 
 deps: $(READY)
 

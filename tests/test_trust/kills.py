@@ -80,7 +80,7 @@ def kill(folder: Path, draw: random.Random, resume: bool) -> str:
 def _written(folder: Path) -> set[tuple[str, int]]:
     """Files that the run keeps, and when they were written."""
     found = set()
-    for path in [*folder.glob('run/synthetic/*/*'), *folder.glob('cache/**/*'), *folder.glob('run/*')]:
+    for path in [*folder.glob('run/synthetic/*/*'), *folder.glob('cache/**/*'), *folder.glob('run/*.pth')]:
         try:
             found.add((str(path), path.stat().st_mtime_ns))
         except FileNotFoundError:

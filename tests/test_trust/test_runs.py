@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -93,6 +94,17 @@ def test_a_disk_that_fills_up_during_training(finished: tuple, tmp_path: Path,
     assert latest_checkpoint(tmp_path / 'run').name == 'epoch_1.pth'
     tiny.call('train', config, '--work-dir', tmp_path / 'run', '--resume')
     tiny.assert_same_run(run / 'epoch_2.pth', tmp_path / 'run' / 'epoch_2.pth')
+
+
+def test_training_that_diverges_ends_and_leaves_the_last_good_checkpoint(
+        finished: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config, _ = finished
+    rate = ['--cfg-options', 'optim_wrapper.optimizer.lr=1e30']
+    line = error_of(capsys, 'train', config, '--work-dir', tmp_path, *rate)
+    assert re.search(r'optim_wrapper: training has diverged at iteration \d+ .*optimizer.lr.* contains NaN or Inf', line)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['pruned.pth']
+    state = read_checkpoint(tmp_path / 'pruned.pth')['state_dict']
+    assert all(bool(value.isfinite().all()) for value in state.values())
 
 
 def test_a_work_dir_that_cannot_be_written(finished: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Peak memory of scoring with 100 and with 1,000 images, each in a process of its own."""
+"""Peak memory of scoring with 100 and with 1,000 images, each in a process of its own (``make soak``)."""
 
 import argparse
 import json
@@ -11,12 +11,17 @@ import torch
 import torchvision
 
 import mmprune
+from mmprune.files import write_atomically
+
+OUT = Path(__file__).parents[2] / 'tests' / 'memory.json'
 
 CASES = {
     'RedundancyGraph': dict(pruner=lambda n: dict(type='ChannelPruner', criterion=dict(
         type='RedundancyGraph', num_images=n, batch_statistics=False), allocator=dict(type='Uniform', ratio=0.3))),
     'MomentOBS on images': dict(pruner=lambda n: dict(type='ChannelPruner', criterion=dict(
         type='MomentOBS', moments='images'), allocator=dict(type='Uniform', ratio=0.3))),
+    'RateDistortion': dict(pruner=lambda n: dict(type='WeightPruner', allocator=dict(
+        type='RateDistortion', ratio=0.5, curves=dict(num_images=n, points=1, cache=False, progress=False)))),
     'BNRecalibration': dict(restorer='BNRecalibration', pruner=lambda n: dict(
         type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3))),
 }
@@ -50,7 +55,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=64, help='edge of the images')
     parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES))
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument('--out', type=Path, default=Path('memory.json'))
+    parser.add_argument('--out', type=Path, default=OUT)
     args = parser.parse_args()
     if args.one:
         print(measure(args.one[0], int(args.one[1]), args.size))
@@ -62,10 +67,11 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__, '--size', str(args.size), '--one', name, str(number)],
                                   check=True, capture_output=True, text=True)
             peaks[number] = int(done.stdout.split()[-1])
-        results[name] = {'bytes': peaks, 'ratio': round(peaks[args.images[-1]] / peaks[args.images[0]], 3)}
-        print(name, {key: f'{value / 2 ** 20:.0f} MiB' for key, value in peaks.items()}, results[name]['ratio'],
-              flush=True)
-    args.out.write_text(json.dumps({'images_edge': args.size, 'network': 'resnet18', **results}, indent=1) + '\n')
+        results[name] = {'bytes': peaks, 'ratio': peaks[args.images[-1]] / peaks[args.images[0]]}
+        print(name, {key: f'{value / 2 ** 20:.0f} MiB' for key, value in peaks.items()},
+              f'ratio {results[name]["ratio"]:.3f}', flush=True)
+    found = {'network': 'resnet18', 'edge': args.size, 'peaks': results}
+    write_atomically(args.out, json.dumps(found, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
-"""The README's table of what ``make soak`` did, between ``<!-- soak -->`` and ``<!-- end of soak -->``."""
+"""The README's tables of what ``make soak`` did, between ``<!-- soak -->`` and ``<!-- end of soak -->``."""
 
 import json
 import re
 from pathlib import Path
 
 PATH = Path(__file__).parents[2] / 'tests' / 'soak.json'
+MEMORY = PATH.with_name('memory.json')
 MARKS = re.compile(r'(<!-- soak -->\n).*?(<!-- end of soak -->)', re.DOTALL)
 NAMES = {'options': 'options of parts, broken', 'configs': '`pruning` dicts, broken',
          'byte_files': 'checkpoints, bytes damaged', 'content_files': 'checkpoints, entries swapped',
@@ -29,4 +30,18 @@ def table() -> str:
     lines += [f'| {name} | {found[key]["cases"]:,} | {found[key]["refused"]:,} | {found[key]["harmless"]:,} | '
               f'{found[key]["losses"]} |' for key, name in NAMES.items() if found.get(key, {}).get('cases')]
     versions = ' '.join(f'{name}={found["versions"][name]}' for name in ('mmprune', 'torch'))
-    return f'`make soak`, {found["date"]}, {versions}.\n\n' + '\n'.join(lines) + '\n'
+    return f'`make soak`, {found["date"]}, {versions}.\n\n' + '\n'.join(lines) + '\n' + memory()
+
+
+def memory() -> str:
+    """Peak memory of scoring few and many images."""
+    if not MEMORY.exists():
+        return ''
+    found = json.loads(MEMORY.read_text())
+    rows = [(name, row['bytes'], row['ratio']) for name, row in found['peaks'].items()]
+    counts = list(rows[0][1])
+    lines = [f'| peak memory of a process, MiB | {" | ".join(f"{int(n):,} images" for n in counts)} | ratio |',
+             '| --- |' + ' --- |' * (len(counts) + 1)]
+    lines += [f'| {name} | {" | ".join(f"{peaks[n] / 2**20:.0f}" for n in counts)} | {ratio:.2f} |'
+              for name, peaks, ratio in rows]
+    return f'\n{found["network"]}, {found["edge"]} × {found["edge"]} pixels:\n\n' + '\n'.join(lines) + '\n'

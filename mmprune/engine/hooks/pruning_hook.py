@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmprune.checkpoint import CheckpointError, save
 from mmprune.engine.images import LOADERS, LoaderImages, attach_images
 from mmprune.engine.inputs import input_hashes
+from mmprune.engine.options import check_distillation, check_kinds
 from mmprune.engine.rebuild import (
     averaged,
     averages_paused,
@@ -30,6 +31,7 @@ from mmprune.engine.schedule import Schedule
 from mmprune.engine.teacher import fingerprint, keep_teacher, recall_teacher
 from mmprune.evaluation.report import Report
 from mmprune.files import write_atomically
+from mmprune.health import refuse_bad_numbers
 from mmprune.hosts import Scope, unwrap
 from mmprune.pipeline import Pipeline, seed_everything
 from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, ConfigError, build_part
@@ -75,7 +77,7 @@ class PruningHook(Hook):
         self.pruner = build_part(PRUNERS, pruner, 'pruning.pruner')
         self.restorer = None if restorer is None else build_part(RESTORERS, restorer, 'pruning.restorer')
         self.schedule = Schedule.from_config(schedule)
-        _check_kinds(target=target, images=images, num_images=num_images, finetune=finetune, evaluate=evaluate,
+        check_kinds(target=target, images=images, num_images=num_images, finetune=finetune, evaluate=evaluate,
                      input_shape=input_shape)
         if not finetune and (self.schedule.steps > 1 or self.schedule.begin > 0):
             raise ConfigError('pruning.schedule: steps between epochs of training need pruning.finetune=True')
@@ -86,7 +88,7 @@ class PruningHook(Hook):
         self.distillation = None if distillation is None else build_part(
             DISTILLATIONS, distillation, 'pruning.distillation')
         if self.distillation is not None:
-            _check_distillation(self.distillation, self.synthesizer, finetune, self.schedule)
+            check_distillation(self.distillation, self.synthesizer, finetune, self.schedule)
         self.target, self.images, self.num_images = target, images, num_images
         self.finetune, self.evaluate = finetune, evaluate
         self.input_shape = tuple(input_shape)
@@ -132,7 +134,11 @@ class PruningHook(Hook):
                 self._distil(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put the progress into the checkpoint, and leave only plain data in it, which needs no trust to load."""
+        """Put the progress into the checkpoint, and leave only plain data in it, which needs no trust to load.
+
+        Nothing is written of a network that training has ruined: the last good checkpoint stays the last.
+        """
+        _refuse_diverged(runner)
         progress = {'report': json.loads(json.dumps(self.pipeline.report.to_dict(), default=str)), 'step': self._step,
                     'widths': self._widths, 'seconds': time.perf_counter() - self._start}
         if self._teacher is not None:
@@ -144,6 +150,7 @@ class PruningHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Evaluate the fine-tuned network and finish the report."""
+        _refuse_diverged(runner)
         unwrap(runner.model).__dict__.pop('loss', None)  # the host's own again
         data = type(runner.train_dataloader.dataset).__name__
         self.pipeline.stage('finetuned', self._start, f'{runner.iter} iterations with {data}')
@@ -287,35 +294,9 @@ def _checked_progress(progress: object) -> dict | None:
     return progress
 
 
-def _check_kinds(target: object, images: object, num_images: object, finetune: object, evaluate: object,
-                 input_shape: object) -> None:
-    """Refuse values of the wrong kind, which would only show much later."""
-    if not isinstance(target, str) and not (
-            isinstance(target, (list, tuple)) and target and all(isinstance(item, str) for item in target)):
-        raise ConfigError(f"pruning.target: a module path such as 'backbone', or a list of them, got {target!r}")
-    if images is not None and not isinstance(images, dict) and images not in LOADERS:
-        raise ConfigError(f"pruning.images: one of {', '.join(LOADERS)}, a synthesizer such as "
-                          f"dict(type='DeepInversion', num_images=1600), or None, got {images!r}")
-    for key, value in (('finetune', finetune), ('evaluate', evaluate)):
-        if not isinstance(value, bool):
-            raise ConfigError(f'pruning.{key}: True or False, got {value!r}')
-    if type(num_images) is not int or num_images < 1:
-        raise ConfigError(f'pruning.num_images: a whole number of at least 1, got {num_images!r}')
-    if not (isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
-            and all(type(n) is int and n > 0 for n in input_shape)):
-        raise ConfigError(f'pruning.input_shape: (channels, height, width), got {input_shape!r}')
-
-
-def _check_distillation(distillation: object, synthesizer: object, finetune: bool, schedule: Schedule) -> None:
-    """Refuse what distillation cannot do."""
-    if not finetune:
-        raise ConfigError("pruning.finetune: distillation is the run's training; set it to True, or drop "
-                          'pruning.distillation')
-    if schedule.begin > 0:
-        raise ConfigError('pruning.schedule.begin: there is nothing to distil before the first cut; set it to 0')
-    if distillation.images != 'real' and synthesizer is None:
-        raise ConfigError(f"pruning.images: distillation.images={distillation.images!r} needs a synthesizer, e.g. "
-                          "dict(type='DeepInversion', num_images=1600)")
+def _refuse_diverged(runner: Runner) -> None:
+    cure = 'take a smaller optimizer.lr, or clip_grad=dict(max_norm=10)'
+    refuse_bad_numbers(unwrap(runner.model), f'optim_wrapper: training has diverged at iteration {runner.iter} ({cure})')
 
 
 def _has_checkpoint(model_cfg: object) -> bool:
