@@ -101,7 +101,7 @@ def test_training_that_diverges_ends_and_leaves_the_last_good_checkpoint(
     config, _ = finished
     rate = ['--cfg-options', 'optim_wrapper.optimizer.lr=1e30']
     line = error_of(capsys, 'train', config, '--work-dir', tmp_path, *rate)
-    assert re.search(r'optim_wrapper: training has diverged at iteration \d+ .*optimizer.lr.* contains NaN or Inf', line)
+    assert re.search(r'optim_wrapper: training diverged at iteration \d+ .*optimizer.lr.* contains NaN or Inf', line)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['pruned.pth']
     state = read_checkpoint(tmp_path / 'pruned.pth')['state_dict']
     assert all(bool(value.isfinite().all()) for value in state.values())

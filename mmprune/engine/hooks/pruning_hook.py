@@ -296,7 +296,7 @@ def _checked_progress(progress: object) -> dict | None:
 
 def _refuse_diverged(runner: Runner) -> None:
     cure = 'take a smaller optimizer.lr, or clip_grad=dict(max_norm=10)'
-    refuse_bad_numbers(unwrap(runner.model), f'optim_wrapper: training has diverged at iteration {runner.iter} ({cure})')
+    refuse_bad_numbers(unwrap(runner.model), f'optim_wrapper: training diverged at iteration {runner.iter} ({cure})')
 
 
 def _has_checkpoint(model_cfg: object) -> bool:
