@@ -21,7 +21,7 @@ CASES = {
     'MomentOBS on images': dict(pruner=lambda n: dict(type='ChannelPruner', criterion=dict(
         type='MomentOBS', moments='images'), allocator=dict(type='Uniform', ratio=0.3))),
     'RateDistortion': dict(pruner=lambda n: dict(type='WeightPruner', allocator=dict(
-        type='RateDistortion', ratio=0.5, curves=dict(num_images=n, points=1, cache=False, progress=False)))),
+        type='RateDistortion', ratio=0.2, curves=dict(num_images=n, points=2, cache=False, progress=False)))),
     'BNRecalibration': dict(restorer='BNRecalibration', pruner=lambda n: dict(
         type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3))),
 }
