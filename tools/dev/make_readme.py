@@ -134,7 +134,7 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
     shown = [i for i, column in enumerate(results.columns)
              if any(line[i] for line in cells) and column in spec.get('shown', results.columns)]
     sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
-    titles = [list(results.columns.values())[i] for i in shown]
+    titles = [list({**results.columns, **spec.get('columns', {})}.values())[i] for i in shown]
     head = [spec.get('rows', 'criterion'), spec.get('ratios', 'ratio'), *titles]
     if runs:
         shape = '×'.join(map(str, runs[0]['input_shape'][1:]))
