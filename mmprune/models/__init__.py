@@ -1,6 +1,7 @@
 """Networks that neither mmpretrain nor mmdet has: the backbones of the published CIFAR experiments."""
 
 from mmprune.models.cifar_densenet import CIFARDenseNet
+from mmprune.models.cifar_efficientnet import CIFAREfficientNet
 from mmprune.models.cifar_resnet import CIFARResNet
 from mmprune.models.cifar_vgg import CIFARVGG
 from mmprune.models.lenet import LeNet300
@@ -12,6 +13,7 @@ from mmprune.models.wide_cifar_resnet import WideCIFARResNet
 
 __all__ = [
     'CIFARDenseNet',
+    'CIFAREfficientNet',
     'CIFARResNet',
     'CIFARVGG',
     'LeNet300',

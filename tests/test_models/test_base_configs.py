@@ -10,6 +10,7 @@ CIFAR = (0.4914, 0.4822, 0.4465)
 STATISTICS = {
     'densenet121_rd_cifar': (CIFAR, (0.247, 0.243, 0.261)),
     'densenet40_rg_cifar': (CIFAR, (0.2023, 0.1994, 0.2010)),
+    'efficientnet-b0_rd_cifar': (CIFAR, (0.247, 0.243, 0.261)),
     'lenet300_fmnist': ((0.5,), (0.5,)),
     'resnet18_dfbf_cifar': (CIFAR, (0.2471, 0.2435, 0.2616)),
     'resnet18_rd_cifar': (CIFAR, (0.247, 0.243, 0.261)),
