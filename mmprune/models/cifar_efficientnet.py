@@ -36,7 +36,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class MBConv(nn.Module):
-    """1×1 expansion (unless it is 1), depthwise conv, squeeze-and-excitation, 1×1 projection, and a sum if shapes agree.
+    """1×1 expansion (unless it is 1), depthwise conv, squeeze-and-excitation, 1×1 projection; a sum if shapes agree.
 
     Args:
         in_channels: Channels of the input.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmprune.hosts import Scope, pixel_statistics
 from mmprune.registry import ConfigError
-from mmprune.synthesis.store import ImageStore
+from mmprune.synthesis.store import MOST_IMAGES, ImageStore
 
 
 class Synthesizer(ABC):
@@ -28,6 +28,8 @@ class Synthesizer(ABC):
         for key, value in (('num_images', num_images), ('batch_size', batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f'{name}.{key}: a whole number of at least 1, got {value!r}')
+        if num_images > MOST_IMAGES:
+            raise ValueError(f'{name}.num_images: at most {MOST_IMAGES:,}, got {num_images!r}')
         if root is not None and not isinstance(root, (str, Path)):
             raise ValueError(f'{name}.root: the path of a folder, or None, got {root!r}')
         self.num_images, self.batch_size, self.seed, self.root = num_images, batch_size, seed, root

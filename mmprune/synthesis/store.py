@@ -16,6 +16,8 @@ from torch import Tensor
 from mmprune.files import write_atomically
 
 SCHEMA_VERSION = 1
+#: A set that claims more images than this is damaged.
+MOST_IMAGES = 10_000_000
 
 
 class ImageStore:
@@ -124,7 +126,8 @@ class ImageStore:
 
     def missing(self) -> list[int]:
         """Numbers of the batches that are absent or damaged."""
-        return [index for index in range(len(self)) if self._problem(index)]
+        there = {path.name for path in self.folder.glob('batch_*.npy')}  # not one look per batch that is claimed
+        return [index for index in range(len(self)) if _name(index) not in there or self._problem(index)]
 
     def check(self) -> None:
         """Refuse a set with absent or damaged batches.
@@ -155,7 +158,7 @@ class ImageStore:
                          json.dumps({'sha256': checksum, **facts}, indent=1) + '\n')
 
     def _path(self, index: int) -> Path:
-        return self.folder / f'batch_{index:05d}.npy'
+        return self.folder / _name(index)
 
     def _stored(self, index: int) -> int:
         return min(self.batch_size, self.meta['num_images'] - index * self.batch_size)
@@ -202,11 +205,16 @@ class ImageStore:
         return f'ImageStore({self.num_images} images of shape {self.shape} in {self.folder})'
 
 
+def _name(index: int) -> str:
+    return f'batch_{index:05d}.npy'
+
+
 def _is_whole(meta: dict) -> bool:
     numbers = [meta.get('num_images'), meta.get('batch_size'), *([meta['num_classes']] if meta.get('num_classes')
                                                                  else [])]
     shape = meta.get('shape')
-    return isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in (*numbers, *shape))
+    return (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in (*numbers, *shape))
+            and meta['num_images'] <= MOST_IMAGES)
 
 
 def _read_json(path: Path) -> dict | None:

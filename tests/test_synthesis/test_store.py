@@ -135,6 +135,18 @@ def test_a_batch_of_another_set_is_refused_even_with_its_checksum(store):
         store.write(1, torch.zeros(8, 3, 9, 9))
 
 
+def test_a_set_that_claims_more_than_anybody_makes_is_refused_at_once(store):
+    meta = json.loads((store.folder / 'meta.json').read_text())
+    for number in (10**12, 10**30):
+        (store.folder / 'meta.json').write_text(json.dumps({**meta, 'num_images': number}))
+        with pytest.raises(ValueError, match='not a set of synthetic images'):
+            ImageStore(store.folder)
+        with pytest.raises(ValueError, match='num_images: at most 10,000,000'):
+            quick(num_images=number)
+    (store.folder / 'meta.json').write_text(json.dumps({**meta, 'num_images': 10**7, 'batch_size': 10**4}))
+    assert len(ImageStore(store.folder).missing()) == 1000
+
+
 def test_foreign_files_do_no_harm_and_a_damaged_meta_is_written_again(model, whole, store, tmp_path):
     (store.folder / 'notes.txt').write_text('mine')
     (store.folder / '.batch_00000.npy.abc').write_bytes(b'half written')

@@ -59,14 +59,29 @@ def finish(folder: Path, resume: bool = False) -> Path:
     return folder / 'run'
 
 
+#: What a run does, in its order; writing a checkpoint happens in between.
+STAGES = ('start', 'synthesis', 'measuring curves', 'pruning', 'fine-tuning', 'the end')
+WRITING = 'writing a checkpoint'
+
+
 def kill(folder: Path, draw: random.Random, resume: bool) -> str:
-    """Start or resume a run and kill it after it wrote a few more files; what it was at, or '' if it had ended."""
-    before, wanted = _written(folder), draw.choice((1, 1, 2, 3, 5, 8, 12, 20))
+    """Start or resume a run and kill it in a stage that is drawn; what it was at, or '' if it had ended.
+
+    A run that is in this stage or beyond it already is killed after it wrote a few more files.
+    """
+    before, stale, wanted = _written(folder), _partial(folder), draw.choice((*STAGES[1:], WRITING))
+    files, delay = draw.choice((0, 1, 1, 2, 4)), draw.choice((0, 0, 0.005, 0.05, 0.3))
     process = start(folder, resume)
+
+    def is_time() -> bool:
+        if wanted == WRITING:
+            return bool(_partial(folder) - stale)
+        return STAGES.index(wanted) <= _furthest(folder) and len(_written(folder) - before) >= files
+
     try:
-        while process.is_alive() and len(_written(folder) - before) < wanted:
-            time.sleep(0.001)
-        time.sleep(draw.choice((0, 0, 0.005, 0.05, 0.3)))
+        while process.is_alive() and not is_time():
+            time.sleep(0 if wanted == WRITING else 0.001)
+        time.sleep(0 if wanted == WRITING else delay)
         if not process.is_alive():
             if process.exitcode:
                 raise AssertionError((folder / 'log.txt').read_text()[-3000:])
@@ -74,7 +89,7 @@ def kill(folder: Path, draw: random.Random, resume: bool) -> str:
     finally:
         process.kill()  # SIGKILL
         process.join()
-    return stage(folder)
+    return WRITING if _partial(folder) - stale else STAGES[_furthest(folder)]
 
 
 def _written(folder: Path) -> set[tuple[str, int]]:
@@ -88,22 +103,29 @@ def _written(folder: Path) -> set[tuple[str, int]]:
     return found
 
 
-def stage(folder: Path) -> str:
-    """What a killed run was at."""
+def _partial(folder: Path) -> set[tuple[str, int]]:
+    """Checkpoints that are being written."""
+    found = set()
+    for path in folder.glob('run/.*.pth*.part'):
+        try:
+            found.add((str(path), path.stat().st_ctime_ns))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _furthest(folder: Path) -> int:
+    """The stage that a run has come to."""
     run = folder / 'run'
-    partial = [path.name for path in (*run.glob('.*.part'), *run.glob('synthetic/*/.*.part'),
-                                      *folder.glob('cache/**/.*.part'))]
-    if any('.pth' in name for name in partial):
-        return 'writing a checkpoint'
     if (run / 'finetuned.pth').exists():
-        return 'the end'
+        return 5
     if list(run.glob('epoch_*.pth')):
-        return 'fine-tuning'
+        return 4
     if (run / 'pruned.pth').exists():
-        return 'pruning'
+        return 3
     if list(folder.glob('cache/**/*.json')):
-        return 'measuring curves'
-    return 'synthesis' if list(run.glob('synthetic/*/*')) else 'start'
+        return 2
+    return 1 if list(run.glob('synthetic/*/*')) else 0
 
 
 def assert_same_end(one: Path, two: Path) -> None:
