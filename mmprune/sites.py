@@ -90,10 +90,10 @@ class Branch:
 
     def read_weight(self) -> Tensor:
         """The reader's weight in unit order, float64, shape ``(n, o, t)``: unit × output × taps (s·kh·kw)."""
-        weight = self.module.weight.detach().double()
+        weight = self.module.weight.detach()
         out = weight.shape[0]
         taps = weight.reshape(out, weight.shape[1], -1)[:, self.index.to(weight.device)]  # (o, n, s, kh*kw)
-        return taps.permute(1, 0, 2, 3).reshape(self.index.shape[0], out, -1)
+        return taps.permute(1, 0, 2, 3).reshape(self.index.shape[0], out, -1).double()
 
     def write_weight(self, value: Tensor) -> None:
         """Put back what :meth:`read_weight` gave (same shape), in place and in the layer's own dtype."""

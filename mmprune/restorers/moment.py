@@ -156,24 +156,24 @@ class MomentRestoration(Restorer):
         norm = norm if getattr(norm, 'running_mean', None) is not None else None
         mix, constant = reconstruction(
             moments.mean, moments.covariance, keep, self.lam, intercept=norm is not None or bias is not None)
-        before = branch.read_weight().cpu()
-        after = mixed_weight(before, keep, mix)
-        branch.write_weight(after)
+        weight, taps = branch.read_weight().cpu(), reader_taps(branch)
         coverage = tap_coverage(branch.module, moments.size).repeat(branch.index.shape[1])
-        shift = output_mean(before[removed_units(keep, len(before))], constant, coverage)
+        shift = output_mean(weight[removed_units(keep, len(weight))], constant, coverage)
+        corrects_variance = norm is not None and self.variance_correction
+        before = output_variance(weight, moments.covariance, taps) if corrects_variance else None
+        weight = mixed_weight(weight, keep, mix)
+        branch.write_weight(weight)
+        if corrects_variance:
+            scale = _variance_scale(branch, norm, before, output_variance(weight, moments.covariance, taps))
+            norm.running_var *= scale.to(norm.running_var)
         if norm is not None:
             norm.running_mean -= shift.to(norm.running_mean)
-            if self.variance_correction:
-                scale = _variance_scale(branch, norm, before, after, moments.covariance)
-                norm.running_var *= scale.to(norm.running_var)
         elif bias is not None:
             bias += shift.to(bias)
 
 
-def _variance_scale(branch: Branch, norm: nn.Module, before: Tensor, after: Tensor, covariance: Tensor) -> Tensor:
-    """What to multiply the next batch norm's variance by, shape ``(o,)``."""
-    taps = reader_taps(branch)
-    old, new = (output_variance(w, covariance, taps) for w in (before, after))
+def _variance_scale(branch: Branch, norm: nn.Module, old: Tensor, new: Tensor) -> Tensor:
+    """What to multiply the next batch norm's variance by, shape ``(o,)``, as the reader's variance went with it."""
     quotient = torch.where(old > 0, new / old.clamp_min(1e-30), torch.ones_like(old))
     inputs = branch.module.weight.shape[1]
     if branch.index.numel() == inputs:
