@@ -52,7 +52,7 @@ def measure(name: str, number: int, size: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--images', type=int, nargs='+', default=[100, 1000])
-    parser.add_argument('--size', type=int, default=64, help='edge of the images')
+    parser.add_argument('--size', type=int, default=32, help='edge of the images')
     parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES))
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     parser.add_argument('--out', type=Path, default=OUT)
