@@ -8,7 +8,7 @@ from mmprune.registry import ConfigError
 
 
 def check_kinds(target: object, images: object, num_images: object, finetune: object, evaluate: object,
-                 input_shape: object) -> None:
+                input_shape: object) -> None:
     """Refuse values of the wrong kind, which would only show much later."""
     if not isinstance(target, str) and not (
             isinstance(target, (list, tuple)) and target and all(isinstance(item, str) for item in target)):

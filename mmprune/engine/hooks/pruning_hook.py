@@ -78,7 +78,7 @@ class PruningHook(Hook):
         self.restorer = None if restorer is None else build_part(RESTORERS, restorer, 'pruning.restorer')
         self.schedule = Schedule.from_config(schedule)
         check_kinds(target=target, images=images, num_images=num_images, finetune=finetune, evaluate=evaluate,
-                     input_shape=input_shape)
+                    input_shape=input_shape)
         if not finetune and (self.schedule.steps > 1 or self.schedule.begin > 0):
             raise ConfigError('pruning.schedule: steps between epochs of training need pruning.finetune=True')
         if images is None and getattr(self.restorer, 'needs_images', False):
