@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument('--flops', type=float, default=0.5, help='share of the FLOPs that stays')
     parser.add_argument('--round-to', type=int, default=32,
                         help='multiples that the widths are in torch; 16 in onnxruntime, 8 for the classifier')
+    parser.add_argument('--note', default='', help='what is to be said about the machine')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     mmprune.pipeline.CLOCK_S = 0  # the clock is here
@@ -145,7 +146,7 @@ def main() -> None:
     torch.manual_seed(0)
     run = {'date': datetime.datetime.now().isoformat(timespec='minutes'), 'load_average': os.getloadavg(),
            'threads': args.threads, 'rounds': args.rounds, 'round_to': args.round_to, 'shape': SHAPE,
-           'versions': dict(versions()), 'races': {}}
+           'versions': dict(versions()), 'note': args.note, 'races': {}}
     dense, example = detector(), torch.randn(SHAPE)
     small = torch.randn(1, 3, 192, 320)  # what is cut does not depend on the size
     nets, left = {'dense': dense}, {}

@@ -196,9 +196,10 @@ def heading(results: Results, table: str) -> str:
 def speeds(runs: Sequence[dict]) -> str:
     """How much faster the candidates of tools/dev/benchmark_detector_speed.py are, in every run."""
     shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
-    loads = ', '.join(format(run['load_average'][0], '.1f') for run in runs)
+    loads = ', '.join(format(run['load_average'][0], '.1f') + (f' ({note})' if (note := run.get('note')) else '')
+                      for run in runs)
     lines = [f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch '
-             f'{versions["torch"]}. Others worked on the machine, load averages at first {loads}.', '',
+             f'{versions["torch"]}. Load averages of the minute before: {loads}.', '',
              '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |',
              '| --- ' * 5 + '|']
     rows = dict.fromkeys((race, name) for run in runs for race, found in run['races'].items() for name in found)
