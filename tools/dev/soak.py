@@ -1,4 +1,4 @@
-"""Kill runs and feed mmprune broken input for hours (``make soak``); counts go into tests/soak.json and the README.
+"""Kill runs and feed mmprune broken input (``make soak``); counts go into tests/soak.json and the README.
 
 Ends with an error if a run that was killed ended with another network, or if broken input was not refused in a line.
 """
@@ -25,8 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--kills', type=int, default=40, help='how often to kill a run')
     parser.add_argument('--per-run', type=int, default=8, help='kills before a run may come to its end')
-    parser.add_argument('--files', type=int, default=4000, help='broken files')
-    parser.add_argument('--configs', type=int, default=4000,
+    parser.add_argument('--files', type=int, default=1200, help='broken files')
+    parser.add_argument('--configs', type=int, default=600,
                         help='broken pruning dicts; 0: no options of parts either')
     parser.add_argument('--seed', type=int, default=int(time.time()), help='what is broken where')
     parser.add_argument('--out', type=Path, default=OUT)
