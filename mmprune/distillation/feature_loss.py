@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.distillation.part import Part
 from mmprune.distillation.points import Point
-from mmprune.layout import bears_channels_last
+from mmprune.layout import bears_channels_last, channels_last
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -66,8 +66,8 @@ class FeatureLoss:
         """
         for norm in self._norms:
             norm.training = self._train_norms
-        if self._channels_last and inputs.device.type == 'cpu' and inputs.dim() == 4:  # convs are faster
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self._channels_last:
+            inputs = channels_last(inputs)
         with torch.no_grad():
             wanted = dict(zip(self._names, self.teacher.outputs_of(self._names, inputs)))
         with self._held():

@@ -17,6 +17,7 @@ from mmprune.distortion.calibration import Batch, calibration_batches
 from mmprune.distortion.cuts import Cut
 from mmprune.distortion.prefix import PrefixReplay
 from mmprune.hosts import Scope
+from mmprune.layout import bears_channels_last, channels_last
 from mmprune.tracing import tracing_mode
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class CurveMeasurer:
         missing = [cut for cut in cuts if cut.name not in found]
         mine = {}
         if missing:
+            if bears_channels_last(scope.model.modules()):
+                batches = [channels_last(batch) for batch in batches]
             prefix = PrefixReplay(scope.model, scope.forward, batches[0])
             with prefix.installed(), self._bar(missing[rank::world], batches) as bar:
                 for cut in missing[rank::world]:
