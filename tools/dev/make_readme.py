@@ -27,6 +27,7 @@ SIZES = {
     'params': 'parameters left',
     'flops': 'multiply-adds left (at {shape})',
     'nonzero_params': 'non-zero parameters left',
+    'target_ms': 'milliseconds in the pruned part, dense and cut network timed in turn',
 }
 MEANS = {'Random': ('random_1', 'random_2', 'random_3')}
 
@@ -115,7 +116,8 @@ class Results:
 
     def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
         """Parameters or FLOPs that are left."""
-        runs = self.runs(table, (self.averaged(table, criterion) or (criterion,))[0], ratio)
+        runs = [run for run in self.runs(table, (self.averaged(table, criterion) or (criterion,))[0], ratio)
+                if key in run['stages'][-1]]
         if not runs:
             return ''
         dense, last = (round(mean(run['stages'][index][key] for run in runs)) for index in (0, -1))

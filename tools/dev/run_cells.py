@@ -123,6 +123,7 @@ def compact(cell: dict, report: dict) -> dict:
             'name': stage['name'],
             'metrics': {key: round(value, 4) for key, value in stage['metrics'].items()},
             **{key: stage[key] for key in ('params', 'flops', 'nonzero_params', 'seconds')},
+            **({'target_ms': stage['target_ms']} if stage.get('target_ms') else {}),
         }
         for stage in report['stages']
     ]
