@@ -87,14 +87,16 @@ def zeroed(groups: Sequence[ChannelGroup], keeps: Keeps) -> Iterator[None]:
 @contextmanager
 def double_precision(model: nn.Module) -> Iterator[None]:
     """All real numbers of a network in float64; put back exactly on exit, in the same parameters."""
-    kinds = {tensor: tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+    kinds = [(module, name, tensor.dtype) for module in model.modules()
+             for name, tensor in (*module._parameters.items(), *module._buffers.items())
+             if tensor is not None and tensor.is_floating_point()]
     try:
-        for tensor in kinds:
-            tensor.data = tensor.data.double()
+        for module, name, _ in kinds:
+            getattr(module, name).data = getattr(module, name).data.double()
         yield
     finally:
-        for tensor, kind in kinds.items():
-            tensor.data = tensor.data.to(kind)
+        for module, name, kind in kinds:  # by name: slicing and taking it back replace buffers
+            getattr(module, name).data = getattr(module, name).data.to(kind)
 
 
 def in_double(example: object) -> object:

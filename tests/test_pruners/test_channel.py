@@ -289,7 +289,8 @@ def test_a_wrong_cut_leaves_the_network_whole(net, images):
 
 def test_rounding_is_no_mistake(images, monkeypatch):
     """Deep networks amplify what float32 sums in another order differ by; in double precision it is gone."""
-    net = randomise(nn.Sequential(nn.Conv2d(images.shape[1], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)))
+    net = randomise(nn.Sequential(
+        nn.Conv2d(images.shape[1], 96, 3), nn.BatchNorm2d(96), nn.ReLU(), nn.Conv2d(96, 40, 3)))
     monkeypatch.setattr('mmprune.equivalence.TOLERANCE', 1e-11)
     monkeypatch.setattr('mmprune.pruners.channel_plan.TOLERANCE', 1e-11)
     parameters, before = list(net.parameters()), copy.deepcopy(net.state_dict())
