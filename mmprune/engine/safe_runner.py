@@ -1,4 +1,4 @@
-"""A Runner whose checkpoints are whole, and which looks at what it resumes."""
+"""A Runner whose files are whole, and which looks at what it resumes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, LoggerHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -22,10 +22,11 @@ NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
 class SafeRunner(Runner):
-    """mmengine's Runner, except for its handling of checkpoints.
+    """mmengine's Runner, except for its handling of files.
 
-    mmengine writes them in place, so that a run that is killed, or a disk that is full, leaves half of one; and it
-    believes what a checkpoint says about files to delete.
+    mmengine writes checkpoints in place, so that a run that is killed, or a disk that is full, leaves half of one; it
+    believes what a checkpoint says about files to delete; and every process of a distributed test writes its own
+    timings and the metrics into one and the same file, at the same time.
     """
 
     _schedules: Sequence[dict] = ()
@@ -68,6 +69,14 @@ class SafeRunner(Runner):
             raise CheckpointError(f'{filename}: no run can go on from it: {problem}')
         self._forget_foreign_files()
 
+    def register_hooks(self, *args: object, **kwargs: object) -> None:
+        """As in mmengine; the metrics of a test are written by the main process alone."""
+        super().register_hooks(*args, **kwargs)
+        if not is_main_process():
+            for hook in self.hooks:
+                if isinstance(hook, LoggerHook):
+                    hook.after_test_epoch = _write_nothing
+
     def build_param_scheduler(self, scheduler: object) -> object:
         """As in mmengine; remembers the states, for comparison with those that a checkpoint brings."""
         built = super().build_param_scheduler(scheduler)
@@ -88,6 +97,10 @@ class SafeRunner(Runner):
                 del known[key]
         numbers = known.get('keep_ckpt_ids', [])
         known['keep_ckpt_ids'] = [n for n in numbers if type(n) is int] if isinstance(numbers, list) else []
+
+
+def _write_nothing(runner: Runner, metrics: Mapping | None = None) -> None:
+    """In place of ``LoggerHook.after_test_epoch``."""
 
 
 def run_problem(checkpoint: Mapping) -> str:

@@ -61,6 +61,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != '.lock'}
 
 
+# ---- several processes ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('is_main', [True, False])
+def test_one_process_writes_the_metrics_of_a_test(tmp_path: Path, finished: tuple[Path, Path], is_main: bool) -> None:
+    config, run = finished
+    with mock.patch('mmprune.engine.safe_runner.is_main_process', return_value=is_main):
+        tiny.call('test', config, run / 'finetuned.pth', '--work-dir', tmp_path)
+    assert len(list(tmp_path.glob('*/*.json'))) == is_main
+
+
 # ---- disks ---------------------------------------------------------------------------------------------------------
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
