@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mmprune.distortion.cache import DiskCache, content_key, default_folder
 from mmprune.distortion.calibration import Batch, calibration_batches
 from mmprune.distortion.cuts import Cut
+from mmprune.distortion.inference import faster_inference
 from mmprune.distortion.prefix import PrefixReplay
 from mmprune.hosts import Scope
 from mmprune.layout import bears_channels_last, channels_last
@@ -124,12 +125,13 @@ class CurveMeasurer:
         if missing:
             if bears_channels_last(scope.model.modules()):
                 batches = [channels_last(batch) for batch in batches]
-            prefix = PrefixReplay(scope.model, scope.forward, batches[0])
-            with prefix.installed(), self._bar(missing[rank::world], batches) as bar:
-                for cut in missing[rank::world]:
-                    bar.set_description(f'distortion of {cut.name}')
-                    mine[cut.name] = self._curve(cut, prefix, batches, bar)
-                    self.cache.put(keys[cut.name], mine[cut.name])
+            with faster_inference(scope.model, scope.forward, batches[0]):
+                prefix = PrefixReplay(scope.model, scope.forward, batches[0])
+                with prefix.installed(), self._bar(missing[rank::world], batches) as bar:
+                    for cut in missing[rank::world]:
+                        bar.set_description(f'distortion of {cut.name}')
+                        mine[cut.name] = self._curve(cut, prefix, batches, bar)
+                        self.cache.put(keys[cut.name], mine[cut.name])
         for part in all_gather_object(mine) if world > 1 else [mine]:
             found.update(part)
         return found

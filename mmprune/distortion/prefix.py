@@ -126,11 +126,11 @@ class PrefixReplay:
         if number in self._kept:
             self._number = call.end
             kept = self._kept[number]
-            return _copy(kept) if call.is_overwritten else kept
+            return copied(kept) if call.is_overwritten else kept
         self._number += 1
         output = original(*args, **kwargs)
         if number in self._wanted:
-            self._kept[number] = _copy(output) if call.is_overwritten else output
+            self._kept[number] = copied(output) if call.is_overwritten else output
         return output
 
     @contextmanager
@@ -158,12 +158,13 @@ def _bind(handler: Callable, module: nn.Module, original: Callable) -> Callable:
     return forward
 
 
-def _copy(output: object) -> object:
+def copied(output: object) -> object:
+    """A copy of all tensors in nested tuples, lists and dicts; other values as they are."""
     if isinstance(output, Tensor):
         return output.clone()
     if isinstance(output, dict):
-        return type(output)((key, _copy(value)) for key, value in output.items())
+        return type(output)((key, copied(value)) for key, value in output.items())
     if isinstance(output, (list, tuple)):
-        values = [_copy(value) for value in output]
+        values = [copied(value) for value in output]
         return type(output)(*values) if hasattr(output, '_fields') else type(output)(values)
     return output
