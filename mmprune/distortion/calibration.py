@@ -36,6 +36,11 @@ def calibration_batches(example: object, images: Iterable[Tensor] | None, num_im
     return list(torch.cat(found).split(batch_size))
 
 
+def small_sample(batch: Batch) -> Batch:
+    """The first two images of a batch, to try things on; networks may squeeze a batch of one."""
+    return batch[:2] if isinstance(batch, Tensor) else batch
+
+
 def _noise(example: object, num_images: int, batch_size: int, seed: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(seed)
 

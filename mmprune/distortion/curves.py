@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmprune.distortion.cache import DiskCache, content_key, default_folder
-from mmprune.distortion.calibration import Batch, calibration_batches
+from mmprune.distortion.calibration import Batch, calibration_batches, small_sample
 from mmprune.distortion.cuts import Cut
 from mmprune.distortion.inference import faster_inference
 from mmprune.distortion.prefix import PrefixReplay
@@ -125,8 +125,9 @@ class CurveMeasurer:
         if missing:
             if bears_channels_last(scope.model.modules()):
                 batches = [channels_last(batch) for batch in batches]
-            with faster_inference(scope.model, scope.forward, batches[0]):
-                prefix = PrefixReplay(scope.model, scope.forward, batches[0])
+            sample = small_sample(batches[0])  # all activations of these are held
+            with faster_inference(scope.model, scope.forward, sample):
+                prefix = PrefixReplay(scope.model, scope.forward, sample)
                 with prefix.installed(), self._bar(missing[rank::world], batches) as bar:
                     for cut in missing[rank::world]:
                         bar.set_description(f'distortion of {cut.name}')
