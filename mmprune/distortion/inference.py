@@ -84,7 +84,11 @@ def _try(changes: Iterable[AbstractContextManager], kept: ExitStack, forward: Ca
         for change in changes:
             made.enter_context(change)
         given = copied(example)
-        if _alike(outputs, forward(given)) and _alike(flatten_tensors(example), given):
+        try:
+            unseen = _alike(outputs, forward(given)) and _alike(flatten_tensors(example), given)
+        except RuntimeError:  # an expanded tensor cannot be written to
+            unseen = False
+        if unseen:
             kept.push(made.pop_all())
 
 

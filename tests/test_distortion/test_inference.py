@@ -117,6 +117,14 @@ def test_relus_work_in_place_unless_somebody_else_looks():
     assert check(randomise(PreActivation()), torch.randn(2, 3, 8, 8)) == (1, 0)
 
 
+def test_what_cannot_be_written_to_is_not():
+    class Spread(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.mean(dim=(2, 3), keepdim=True).expand_as(x))
+
+    assert check(Spread(nn.ReLU(), nn.Conv2d(3, 4, 3)), torch.randn(2, 3, 8, 8)) == (0, 0)
+
+
 def test_an_error_inside_leaves_nothing_behind():
     net, images = make('in place'), torch.randn(2, 3, 8, 8)
     own = net.blocks[0].bn1.forward = nn.BatchNorm2d.forward.__get__(net.blocks[0].bn1)
