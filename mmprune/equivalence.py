@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmprune.graph import ChannelGroup
 from mmprune.registry import ConfigError
 from mmprune.surgery import Undo, complement, keep_inputs, keep_outputs, sync_wrappers, widths
-from mmprune.tracing import flatten_tensors, tracing_mode
+from mmprune.tracing import flatten_tensors, map_tensors, tracing_mode
 
 #: Largest allowed difference, relative to the largest output: float32 sums in another order, nothing else.
 TOLERANCE = 1e-4
@@ -99,15 +99,6 @@ def double_precision(model: nn.Module) -> Iterator[None]:
             getattr(module, name).data = getattr(module, name).data.to(kind)
 
 
-def in_double(example: object) -> object:
-    """An example input with its real tensors in float64."""
-    if isinstance(example, Tensor):
-        return example.double() if example.is_floating_point() else example
-    if isinstance(example, Mapping):
-        return {key: in_double(value) for key, value in example.items()}
-    return type(example)(map(in_double, example)) if type(example) in (tuple, list) else example
-
-
 def run(model: nn.Module, forward: Callable[[object], object], example: object) -> list[Tensor]:
     """Outputs in eval mode without gradients."""
     with tracing_mode(model), torch.no_grad():
@@ -137,8 +128,8 @@ def slicing_error(model: nn.Module, forward: Callable[[object], object], example
     error, problem = _slicing_error(model, forward, example, groups, keeps)
     if TOLERANCE < error < ROUNDING:
         with double_precision(model), suppress(RuntimeError):  # some networks insist on float32
-            error, problem = min((error, problem),
-                                 _slicing_error(model, forward, in_double(example), groups, keeps))
+            exact = map_tensors(lambda x: x.double() if x.is_floating_point() else x, example)
+            error, problem = min((error, problem), _slicing_error(model, forward, exact, groups, keeps))
     return error, problem
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmprune.heads import HeadError, check_heads, forward_with_heads, heads_of
 from mmprune.registry import ConfigError
-from mmprune.tracing import tracing_mode
+from mmprune.tracing import map_tensors, tracing_mode
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -55,20 +55,9 @@ def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Callable
     return call
 
 
-def _map(function: Callable[[Tensor], Tensor], value: object) -> object:
-    """A function applied to every tensor in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, tuple) and hasattr(value, '_fields'):
-        return type(value)(*(_map(function, item) for item in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(_map(function, item) for item in value)
-    return {k: _map(function, v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
 def _like(example: object, parameter: Tensor) -> object:
     """The example on the parameter's device, real numbers in its dtype."""
-    return _map(lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), example)
+    return map_tensors(lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), example)
 
 
 @dataclass
@@ -134,5 +123,5 @@ class Scope:
     def probe_input(self) -> object:
         """An input like the example, but random: constant images hide mistakes."""
         generator = torch.Generator().manual_seed(0)
-        return _map(lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x,
+        return map_tensors(lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x,
                     self.example)

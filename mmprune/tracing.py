@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,20 @@ def flatten_tensors(outputs: object) -> list[Tensor]:
     if isinstance(outputs, (list, tuple)):
         return [tensor for item in outputs for tensor in flatten_tensors(item)]
     return []
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: object) -> object:
+    """A function applied to every tensor in nested tuples, lists and dicts; other values as they are."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        mapped = copy.copy(value)  # of its own class, with what else that holds
+        mapped.update((key, map_tensors(function, item)) for key, item in value.items())
+        return mapped
+    if isinstance(value, (tuple, list)):
+        items = [map_tensors(function, item) for item in value]
+        return type(value)(*items) if hasattr(value, '_fields') else type(value)(items)
+    return value
 
 
 def real_maps(outputs: object) -> list[Tensor]:

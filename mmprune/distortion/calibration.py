@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from mmprune.tracing import map_tensors
+
 Batch = object
 
 
@@ -44,17 +46,15 @@ def small_sample(batch: Batch) -> Batch:
 def _noise(example: object, num_images: int, batch_size: int, seed: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(value: object, count: int | None = None) -> object:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            shape = value.shape if count is None else (count, *value.shape[1:])
-            return torch.randn(shape, generator=generator).to(value)
-        if isinstance(value, (tuple, list)):
-            return type(value)(draw(item) for item in value)
-        return {key: draw(item) for key, item in value.items()} if isinstance(value, dict) else value
+    def draw(like: Tensor, count: int | None = None) -> Tensor:
+        if not like.is_floating_point():
+            return like
+        shape = like.shape if count is None else (count, *like.shape[1:])
+        return torch.randn(shape, generator=generator).to(like)
 
     if isinstance(example, Tensor) and example.dim() > 1 and example.is_floating_point():
         return [draw(example, min(batch_size, num_images - start)) for start in range(0, num_images, batch_size)]
-    return [draw(example) for _ in range(max(1, num_images // _size(example)))]
+    return [map_tensors(draw, example) for _ in range(max(1, num_images // _size(example)))]
 
 
 def _size(example: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mmprune.distortion.prefix import copied
-from mmprune.tracing import flatten_tensors
+from mmprune.tracing import flatten_tensors, map_tensors
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: Of the largest output: rounding is some 1e-6, a mistake some 1.
@@ -56,11 +56,11 @@ def _pairs(model: nn.Module, forward: Callable[[object], object],
            example: object) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
     """Convs and the batch norms that take their outputs, both called once; and the outputs of the whole."""
     made: dict[int, tuple[nn.Module, Tensor]] = {}
-    calls: dict[nn.Module, int] = {}
+    calls: Counter[nn.Module] = Counter()
     pairs = []
 
     def note(module: nn.Module, args: Sequence[object], output: object) -> None:
-        calls[module] = calls.get(module, 0) + 1
+        calls[module] += 1
         if isinstance(module, CONVS):
             made[id(output)] = module, output  # held, so that no other tensor can get its id
         elif args and id(args[0]) in made:
@@ -81,12 +81,12 @@ def _try(changes: Iterable[AbstractContextManager], kept: ExitStack, forward: Ca
          example: object, outputs: Sequence[Tensor]) -> None:
     """Make all the changes, and keep them if nobody can see them."""
     with ExitStack() as made:
-        for change in changes:
-            made.enter_context(change)
-        given = copied(example)
+        given = map_tensors(torch.clone, example)
         try:
+            for change in changes:
+                made.enter_context(change)
             unseen = _alike(outputs, forward(given)) and _alike(flatten_tensors(example), given)
-        except RuntimeError:  # an expanded tensor cannot be written to
+        except RuntimeError:  # an expanded tensor cannot be written to, say
             unseen = False
         if unseen:
             kept.push(made.pop_all())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmprune.tracing import flatten_tensors
+from mmprune.tracing import flatten_tensors, map_tensors
 
 
 @dataclass
@@ -126,11 +126,11 @@ class PrefixReplay:
         if number in self._kept:
             self._number = call.end
             kept = self._kept[number]
-            return copied(kept) if call.is_overwritten else kept
+            return map_tensors(torch.clone, kept) if call.is_overwritten else kept
         self._number += 1
         output = original(*args, **kwargs)
         if number in self._wanted:
-            self._kept[number] = copied(output) if call.is_overwritten else output
+            self._kept[number] = map_tensors(torch.clone, output) if call.is_overwritten else output
         return output
 
     @contextmanager
@@ -156,15 +156,3 @@ def _bind(handler: Callable, module: nn.Module, original: Callable) -> Callable:
         return handler(module, original, *args, **kwargs)
 
     return forward
-
-
-def copied(output: object) -> object:
-    """A copy of all tensors in nested tuples, lists and dicts; other values as they are."""
-    if isinstance(output, Tensor):
-        return output.clone()
-    if isinstance(output, dict):
-        return type(output)((key, copied(value)) for key, value in output.items())
-    if isinstance(output, (list, tuple)):
-        values = [copied(value) for value in output]
-        return type(output)(*values) if hasattr(output, '_fields') else type(output)(values)
-    return output
