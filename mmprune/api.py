@@ -15,10 +15,17 @@ from mmprune.registry import PRUNERS, RESTORERS, build_part
 from mmprune.restorers.base import Restorer
 
 
-def prune(model: nn.Module, example_input: object, target: str | Sequence[str] = '',
-          pruner: str | dict | Pruner = 'ChannelPruner', restorer: str | dict | Restorer | None = 'default',
-          images: Iterable[Tensor] | None = None, evaluate: Evaluate | None = None, seed: int = 0,
-          dry_run: bool = False) -> Report:
+def prune(
+    model: nn.Module,
+    example_input: object,
+    target: str | Sequence[str] = '',
+    pruner: str | dict | Pruner = 'ChannelPruner',
+    restorer: str | dict | Restorer | None = 'default',
+    images: Iterable[Tensor] | None = None,
+    evaluate: Evaluate | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+) -> Report:
     """Prune any module in place, and repair it.
 
     Args:
@@ -55,5 +62,3 @@ def prune(model: nn.Module, example_input: object, target: str | Sequence[str] =
     pipeline.report.seed = seed
     pipeline.run()
     return pipeline.report
-
-

@@ -9,8 +9,16 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 
 #: How messages call what an annotation says.
-WORDS = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text', type(None): 'None',
-         dict: 'a dict', tuple: 'a tuple', list: 'a list'}
+WORDS = {
+    bool: 'True or False',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'a text',
+    type(None): 'None',
+    dict: 'a dict',
+    tuple: 'a tuple',
+    list: 'a list',
+}
 #: Larger numbers are mistakes, and fit in no tensor.
 HUGE = 2**62
 
@@ -50,8 +58,11 @@ def _annotations(part: type) -> dict[str, object]:
 
 
 def _members(kind: object) -> tuple:
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union \
+    return (
+        typing.get_args(kind)
+        if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
         else (kind,)
+    )
 
 
 def _fits(value: object, kind: object) -> bool:
@@ -75,8 +86,9 @@ def _fits_one(value: object, kind: object) -> bool:
             return bool(inner) and inner[0] is str and origin is not tuple
         return isinstance(value, (tuple, list)) and all(_fits(item, inner[0]) for item in value if inner)
     if origin in (dict, Mapping):
-        return isinstance(value, Mapping) and (len(inner) != 2 or all(
-            _fits(key, inner[0]) and _fits(item, inner[1]) for key, item in value.items()))
+        return isinstance(value, Mapping) and (
+            len(inner) != 2 or all(_fits(key, inner[0]) and _fits(item, inner[1]) for key, item in value.items())
+        )
     return not isinstance(origin, type) or isinstance(value, origin)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mmprune.graph import ChannelGroup
 
+
 def elu(alpha: float, scale: float, input_scale: float) -> Callable[[Tensor], Tensor]:
     """ELU as autograd knows it; SELU and CELU are the same with other constants."""
     return lambda x: scale * torch.where(x > 0, x, alpha * torch.expm1(input_scale * x.clamp(max=0)))
@@ -43,10 +44,34 @@ ACTIVATIONS = {
     'hardtanh': lambda fn: lambda x, low=fn._saved_min_val, high=fn._saved_max_val: x.clamp(low, high),
     'clamp': lambda fn: lambda x, low=fn._saved_min, high=fn._saved_max: x.clamp(low, high),
 }
-POOLS = {'maxpool': 'max', 'avgpool': 'avg', 'adaptiveavgpool': 'adaptive_avg', 'adaptivemaxpool': 'adaptive_max',
-         'mean': 'adaptive_avg', 'upsample': 'upsample', 'constantpad': 'pad'}
-TRANSPARENT = ('view', 'reshape', 'clone', 'squeeze', 'unsqueeze', 'alias', 'contiguous', 'cat', 'split', 'slice',
-               'transpose', 'permute', 'tobackward', 'dropout', 'flatten', 'chunk', 'identity')
+POOLS = {
+    'maxpool': 'max',
+    'avgpool': 'avg',
+    'adaptiveavgpool': 'adaptive_avg',
+    'adaptivemaxpool': 'adaptive_max',
+    'mean': 'adaptive_avg',
+    'upsample': 'upsample',
+    'constantpad': 'pad',
+}
+TRANSPARENT = (
+    'view',
+    'reshape',
+    'clone',
+    'squeeze',
+    'unsqueeze',
+    'alias',
+    'contiguous',
+    'cat',
+    'split',
+    'slice',
+    'transpose',
+    'permute',
+    'tobackward',
+    'dropout',
+    'flatten',
+    'chunk',
+    'identity',
+)
 
 
 class Untraceable(Exception):
@@ -55,13 +80,19 @@ class Untraceable(Exception):
 
 def find_site(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module, str]) -> Site:
     """The group as arithmetic; ``site.problem`` says why where it is no plain chain."""
-    site = {'name': group.name, 'width': group.width, 'norms': _norms(group),
-            'producers': tuple((m.name, m.module, m.channels) for m in group.producers)}
+    site = {
+        'name': group.name,
+        'width': group.width,
+        'norms': _norms(group),
+        'producers': tuple((m.name, m.module, m.channels) for m in group.producers),
+    }
     try:
         if len(group.producers) > 1:
             others = len(group.producers) - 2
-            raise Untraceable(f'its channels are made by {group.producers[0].name} and {group.producers[1].name}'
-                              f'{f" and {others} more" if others else ""} together (sum or product)')
+            raise Untraceable(
+                f'its channels are made by {group.producers[0].name} and {group.producers[1].name}'
+                f'{f" and {others} more" if others else ""} together (sum or product)'
+            )
         producer = group.producers[0]
         index = producer.index
         if index.shape[1] != 1:
@@ -71,8 +102,13 @@ def find_site(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module
         branches = _follow(group, graph, names)
     except (Untraceable, ValueError) as reason:
         return Site(**site, branches=_readers_alone(group, graph, names), problem=str(reason))
-    return Site(**site, producer_name=producer.name, producer=producer.module, producer_index=index[:, 0],
-                branches=tuple(branches))
+    return Site(
+        **site,
+        producer_name=producer.name,
+        producer=producer.module,
+        producer_index=index[:, 0],
+        branches=tuple(branches),
+    )
 
 
 def _norms(group: ChannelGroup) -> tuple[Norm, ...]:
@@ -87,8 +123,10 @@ def _norms(group: ChannelGroup) -> tuple[Norm, ...]:
 def _readers_alone(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module, str]) -> tuple[Branch, ...]:
     """The readers of a group whose way to them is unknown; none if one of them is no ordinary layer."""
     try:
-        branches = tuple(_branch(member, graph.module2node[member.module], (Unknown(member.name),), names)
-                         for member in group.readers)
+        branches = tuple(
+            _branch(member, graph.module2node[member.module], (Unknown(member.name),), names)
+            for member in group.readers
+        )
     except (Untraceable, ValueError):
         return ()
     bundled = any(branch.index.shape[1] > 1 for branch in branches if isinstance(branch.module, _ConvNd))
@@ -193,4 +231,3 @@ def _is_sigmoid_of_swish(node: Node) -> bool:
         return False
     product = node.outputs[0]
     return type(product.grad_fn).__name__.lower().startswith('mul') and _is_swish_product(product)
-

@@ -24,8 +24,10 @@ from mmprune.structure import Structure, StructureError
 from mmprune.surgery import FROZEN, MASK
 
 KEY = 'mmprune'
-HOW_TO_LOAD = ("build the model with model=dict(type='mmprune.Pruned', host=<the model's type>, …), as in the config "
-               'beside the checkpoint, or use mmprune.load(model, path)')
+HOW_TO_LOAD = (
+    "build the model with model=dict(type='mmprune.Pruned', host=<the model's type>, …), as in the config "
+    'beside the checkpoint, or use mmprune.load(model, path)'
+)
 
 
 def structure_of(model: nn.Module, create: bool = False) -> Structure | None:
@@ -64,8 +66,16 @@ def _write_structure(model: nn.Module, state: OrderedDict, prefix: str, local_me
         local_metadata[KEY] = structure.to_json()
 
 
-def _read_structure(model: nn.Module, state: dict, prefix: str, local_metadata: dict, strict: bool,
-                    missing: list, unexpected: list, errors: list) -> None:
+def _read_structure(
+    model: nn.Module,
+    state: dict,
+    prefix: str,
+    local_metadata: dict,
+    strict: bool,
+    missing: list,
+    unexpected: list,
+    errors: list,
+) -> None:
     _attach_masks(model, state, prefix)
     text = local_metadata.get(KEY)
     reason = ''
@@ -92,8 +102,10 @@ def _check_shapes(model: nn.Module, state: dict, prefix: str, reason: str) -> No
         if given is not None and not isinstance(given, Tensor):
             raise CheckpointError(f'{name}: the checkpoint holds a {type(given).__name__} and no tensor')
         if given is not None and given.shape != tensor.shape:
-            raise CheckpointError(f'{name}: the checkpoint holds shape {tuple(given.shape)}, '
-                                  f'the network needs {tuple(tensor.shape)}; {reason}')
+            raise CheckpointError(
+                f'{name}: the checkpoint holds shape {tuple(given.shape)}, '
+                f'the network needs {tuple(tensor.shape)}; {reason}'
+            )
 
 
 def _refuse_leftovers(model: nn.Module, incompatible: object) -> None:
@@ -107,8 +119,11 @@ def _refuse_leftovers(model: nn.Module, incompatible: object) -> None:
     parameters = {prefix + name for name, _ in model.named_parameters()}
     children = tuple(f'{prefix}{name}.' for name, _ in model.named_children())
     missing = [key for key in incompatible.missing_keys if key in parameters]
-    unknown = [key for key in incompatible.unexpected_keys
-               if key.startswith(children) and not key.endswith('num_batches_tracked')]
+    unknown = [
+        key
+        for key in incompatible.unexpected_keys
+        if key.startswith(children) and not key.endswith('num_batches_tracked')
+    ]
     problems = [f'{verb} {_some(keys)}' for verb, keys in (('lacks', missing), ('has the unknown', unknown)) if keys]
     if problems:
         raise CheckpointError(f'{reason}: it {" and ".join(problems)}')
@@ -124,7 +139,7 @@ def _attach_masks(model: nn.Module, state: dict, prefix: str) -> None:
         name = key.rpartition('.')[2]
         if key.startswith(prefix) and name in (MASK, FROZEN):
             modules = modules or dict(model.named_modules())
-            module = modules.get(key[len(prefix):-len(name) - 1])
+            module = modules.get(key[len(prefix) : -len(name) - 1])
             if isinstance(getattr(module, 'weight', None), Tensor) and not hasattr(module, name):
                 attach = attach_mask if name == MASK else freeze_outside
                 attach(module, torch.ones_like(module.weight, dtype=torch.bool))
@@ -153,13 +168,15 @@ class _GuardedMetadata(OrderedDict):
             return {**value, f'{KEY}_guard': lambda: self.ignored.discard(key)}
         if any(not prefix or key.startswith(f'{prefix}.') for prefix in self.ignored):
             raise CheckpointError(
-                f'this checkpoint is of a pruned network, and this model cannot take its structure: {HOW_TO_LOAD}')
+                f'this checkpoint is of a pruned network, and this model cannot take its structure: {HOW_TO_LOAD}'
+            )
         return value
 
 
 #: What mmengine's other loaders (``torchvision://``, ``s3://``, …) read with; its own falls back to running code.
 host_checkpoints._safe_torch_load = lambda file, map_location=None, weights_only=None: read_checkpoint(
-    file, map_location)
+    file, map_location
+)
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -216,10 +233,20 @@ def load(model: nn.Module, path: str | os.PathLike) -> nn.Module:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         lines = str(error).splitlines()
-        raise CheckpointError(f'{path}: of another network: '
-                              f'{(lines[1] if len(lines) > 1 else lines[0]).strip():.300}') from error
+        raise CheckpointError(
+            f'{path}: of another network: {(lines[1] if len(lines) > 1 else lines[0]).strip():.300}'
+        ) from error
     return model
 
 
-__all__ = ['CheckpointError', 'Structure', 'StructureError', 'load', 'make_loadable', 'read_checkpoint', 'save',
-           'set_structure', 'structure_of']
+__all__ = [
+    'CheckpointError',
+    'Structure',
+    'StructureError',
+    'load',
+    'make_loadable',
+    'read_checkpoint',
+    'save',
+    'set_structure',
+    'structure_of',
+]

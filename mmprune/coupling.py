@@ -63,12 +63,18 @@ class CarefulGraph(tp.DependencyGraph):
 
     def _trace(self, *args: object, **kwargs: object) -> dict:
         module2node = super()._trace(*args, **kwargs)
-        sizes = [getattr(node.grad_fn, '_saved_self_sym_sizes', ()) for node in module2node.values()
-                 if node.type == tp.ops.OPTYPE.RESHAPE]
+        sizes = [
+            getattr(node.grad_fn, '_saved_self_sym_sizes', ())
+            for node in module2node.values()
+            if node.type == tp.ops.OPTYPE.RESHAPE
+        ]
         self._2d_4d = self._2d_4d and all(len(size) in (0, 2, 4) for size in sizes)
         for node in module2node.values():
-            if node.type == tp.ops.OPTYPE.RESHAPE and node.outputs and all(
-                    type(out.grad_fn).__name__.startswith('IndexPut') for out in node.outputs):
+            if (
+                node.type == tp.ops.OPTYPE.RESHAPE
+                and node.outputs
+                and all(type(out.grad_fn).__name__.startswith('IndexPut') for out in node.outputs)
+            ):
                 node.type = tp.ops.OPTYPE.ELEMENTWISE
         return module2node
 
@@ -87,8 +93,11 @@ class CarefulGraph(tp.DependencyGraph):
             except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
                 found.append((module, f'{error!r:.60}'))
                 continue
-            seen.update(dep.target.module for dep, _ in group if self.is_out_channel_pruning_fn(dep.handler)
-                        and isinstance(dep.target.module, nn.Module))
+            seen.update(
+                dep.target.module
+                for dep, _ in group
+                if self.is_out_channel_pruning_fn(dep.handler) and isinstance(dep.target.module, nn.Module)
+            )
             found.append(group)
         return found
 
@@ -139,8 +148,12 @@ def convert(raw: tp.Group, names: dict, parameter_names: dict, probes: set, orde
     if unknown:
         reasons.append(f'{unknown[0]} does not run in a forward pass')
     return ChannelGroup(
-        name=made['producers'][0].name, width=int(unit_of_root.max()) + 1, reason=reasons[0] if reasons else '',
-        is_interface=is_interface, **{kind: tuple(entries) for kind, entries in made.items()})
+        name=made['producers'][0].name,
+        width=int(unit_of_root.max()) + 1,
+        reason=reasons[0] if reasons else '',
+        is_interface=is_interface,
+        **{kind: tuple(entries) for kind, entries in made.items()},
+    )
 
 
 def _obstacle(node: tp.dependency.Node) -> str:
@@ -211,5 +224,9 @@ def unfollowed(raw: tuple[nn.Module, str], names: dict) -> ChannelGroup:
     module, error = raw
     width = module.out_features if isinstance(module, nn.Linear) else module.out_channels
     channels = torch.arange(width)
-    return ChannelGroup(names[module], width, (Member(names[module], module, channels, channels),),
-                        reason=f'Torch-Pruning cannot follow its channels ({error})')
+    return ChannelGroup(
+        names[module],
+        width,
+        (Member(names[module], module, channels, channels),),
+        reason=f'Torch-Pruning cannot follow its channels ({error})',
+    )

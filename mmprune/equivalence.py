@@ -34,8 +34,10 @@ def removed_channels(groups: Sequence[ChannelGroup], keeps: Keeps) -> tuple[dict
             outputs.setdefault(member.module, []).append(member.removed_channels(keeps[group.name]))
         for member in group.readers:
             inputs.setdefault(member.module, []).append(member.removed_channels(keeps[group.name]))
-    return tuple({module: torch.cat(parts).unique() for module, parts in side.items()}  # type: ignore[return-value]
-                 for side in (outputs, inputs))
+    return tuple(
+        {module: torch.cat(parts).unique() for module, parts in side.items()}  # type: ignore[return-value]
+        for side in (outputs, inputs)
+    )
 
 
 def slice_groups(model: nn.Module, groups: Sequence[ChannelGroup], keeps: Keeps) -> Undo:
@@ -87,9 +89,12 @@ def zeroed(groups: Sequence[ChannelGroup], keeps: Keeps) -> Iterator[None]:
 @contextmanager
 def double_precision(model: nn.Module) -> Iterator[None]:
     """All real numbers of a network in float64; put back exactly on exit, in the same parameters."""
-    kinds = [(module, name, tensor.dtype) for module in model.modules()
-             for name, tensor in (*module._parameters.items(), *module._buffers.items())
-             if tensor is not None and tensor.is_floating_point()]
+    kinds = [
+        (module, name, tensor.dtype)
+        for module in model.modules()
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None and tensor.is_floating_point()
+    ]
     try:
         for module, name, _ in kinds:
             getattr(module, name).data = getattr(module, name).data.double()
@@ -116,8 +121,13 @@ def difference(expected: Sequence[Tensor], got: Sequence[Tensor]) -> float:
     return worst if worst == worst else float('inf')  # NaN is no agreement
 
 
-def slicing_error(model: nn.Module, forward: Callable[[object], object], example: object,
-                  groups: Sequence[ChannelGroup], keeps: Keeps) -> tuple[float, str]:
+def slicing_error(
+    model: nn.Module,
+    forward: Callable[[object], object],
+    example: object,
+    groups: Sequence[ChannelGroup],
+    keeps: Keeps,
+) -> tuple[float, str]:
     """Slice, compare with the zeroed dense network, take it back.
 
     A difference that goes away in double precision is rounding, which deep networks amplify, and no mistake.
@@ -133,8 +143,13 @@ def slicing_error(model: nn.Module, forward: Callable[[object], object], example
     return error, problem
 
 
-def _slicing_error(model: nn.Module, forward: Callable[[object], object], example: object,
-                   groups: Sequence[ChannelGroup], keeps: Keeps) -> tuple[float, str]:
+def _slicing_error(
+    model: nn.Module,
+    forward: Callable[[object], object],
+    example: object,
+    groups: Sequence[ChannelGroup],
+    keeps: Keeps,
+) -> tuple[float, str]:
     with zeroed(groups, keeps):
         expected = run(model, forward, example)
     undo = None
@@ -149,15 +164,19 @@ def _slicing_error(model: nn.Module, forward: Callable[[object], object], exampl
             undo.take_back()
 
 
-def refuse_wrong_groups(model: nn.Module, forward: Callable[[object], object], example: object,
-                        groups: Sequence[ChannelGroup]) -> None:
+def refuse_wrong_groups(
+    model: nn.Module, forward: Callable[[object], object], example: object, groups: Sequence[ChannelGroup]
+) -> None:
     """Give every group that the tracer got wrong a reason to stay whole.
 
     All groups are tried at once, with a third of their units gone at random; if that fails, half of them, and so on.
     """
     generator = torch.Generator().manual_seed(0)
-    trial = {g.name: torch.randperm(g.width, generator=generator)[:max(1, g.width * 2 // 3)].sort().values
-             for g in groups if g.prunable}
+    trial = {
+        g.name: torch.randperm(g.width, generator=generator)[: max(1, g.width * 2 // 3)].sort().values
+        for g in groups
+        if g.prunable
+    }
 
     def are_right(suspects: Sequence[ChannelGroup]) -> bool:
         error, problem = slicing_error(model, forward, example, suspects, trial)
@@ -177,5 +196,7 @@ def refuse_wrong_groups(model: nn.Module, forward: Callable[[object], object], e
         return
     error, problem = slicing_error(model, forward, example, good, trial)
     if error > TOLERANCE:
-        raise ConfigError('target: the channel groups of this network are right one by one, but not together '
-                          f'({problem}); leave some of them out by pruner.keep')
+        raise ConfigError(
+            'target: the channel groups of this network are right one by one, but not together '
+            f'({problem}); leave some of them out by pruner.keep'
+        )

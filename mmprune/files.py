@@ -14,8 +14,9 @@ class WriteError(OSError):
     """A file that cannot be written; what was there before is still there."""
 
     def __init__(self, path: str | os.PathLike, error: OSError) -> None:
-        super().__init__(f'{os.fspath(path)}: cannot be written ({error.strerror or error}); what was finished before '
-                         'is as it was')
+        super().__init__(
+            f'{os.fspath(path)}: cannot be written ({error.strerror or error}); what was finished before is as it was'
+        )
         self.errno = error.errno
 
 

@@ -34,8 +34,14 @@ def describe(targets: Sequence[str]) -> str:
     return ', '.join(target or 'the whole model' for target in targets)
 
 
-def find_groups(model: nn.Module, forward: Callable[[Tensor], object], example: object, targets: Sequence[str],
-                prune_interface: bool = False, keep: Sequence[str] = ()) -> list[ChannelGroup]:
+def find_groups(
+    model: nn.Module,
+    forward: Callable[[Tensor], object],
+    example: object,
+    targets: Sequence[str],
+    prune_interface: bool = False,
+    keep: Sequence[str] = (),
+) -> list[ChannelGroup]:
     """All channel groups whose producers lie in the targets, in forward order.
 
     Args:
@@ -62,12 +68,15 @@ def find_groups(model: nn.Module, forward: Callable[[Tensor], object], example: 
                 graph.build_dependency(traced, (example,), verbose=False)
             except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
                 raise GraphError(
-                    f'Torch-Pruning cannot follow the channels of {describe(targets)}: {error!r}') from error
+                    f'Torch-Pruning cannot follow the channels of {describe(targets)}: {error!r}'
+                ) from error
             raw_groups = graph.all_channel_groups(exclude=set(traced.probes))
     probes = set(traced.probes)
     parameter_names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = [unfollowed(raw, names) if isinstance(raw, tuple) else
-              convert(raw, names, parameter_names, probes, order) for raw in raw_groups]
+    groups = [
+        unfollowed(raw, names) if isinstance(raw, tuple) else convert(raw, names, parameter_names, probes, order)
+        for raw in raw_groups
+    ]
     groups = [group for group in groups if any(is_inside(m.name, targets) for m in group.producers)]
     groups.sort(key=lambda group: min(order.get(m.module, len(order)) for m in group.producers))
     for group in groups:
@@ -89,8 +98,9 @@ def matches(name: str, patterns: Sequence[str], targets: Sequence[str]) -> str |
     return next((pattern for pattern in patterns for view in views if fnmatchcase(view, pattern)), None)
 
 
-def check_patterns(patterns: Sequence[str], names: Sequence[str], targets: Sequence[str],
-                   key: str = 'pruner.keep') -> None:
+def check_patterns(
+    patterns: Sequence[str], names: Sequence[str], targets: Sequence[str], key: str = 'pruner.keep'
+) -> None:
     """Refuse patterns that match nothing: they are typing errors."""
     for pattern in patterns:
         if not any(matches(name, [pattern], targets) for name in names):

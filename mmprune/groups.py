@@ -89,5 +89,7 @@ class ChannelGroup:
     def biases(self) -> list[Tensor | None]:
         """The biases of every producer in unit order: float64, shape (n, s), or None where a layer has none."""
         biases = [member.module.bias for member in self.producers]
-        return [None if bias is None else bias.detach().double()[member.index.to(bias.device)]
-                for bias, member in zip(biases, self.producers)]
+        return [
+            None if bias is None else bias.detach().double()[member.index.to(bias.device)]
+            for bias, member in zip(biases, self.producers)
+        ]

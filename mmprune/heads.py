@@ -20,8 +20,11 @@ class HeadError(ValueError):
 
 def heads_of(model: nn.Module) -> list[str]:
     """Names of a detector's children that read its features."""
-    return [name for name, child in model.named_children()
-            if name not in BODY and next(child.parameters(), None) is not None]
+    return [
+        name
+        for name, child in model.named_children()
+        if name not in BODY and next(child.parameters(), None) is not None
+    ]
 
 
 def forward_with_heads(model: nn.Module) -> Callable[[Tensor], list]:
@@ -56,8 +59,11 @@ def check_heads(model: nn.Module, example: Tensor) -> None:
     """
     names = heads_of(model)
     ran: set[nn.Module] = set()
-    layers = {module: name for name, module in model.named_modules() if name.split('.')[0] in names
-              and next(module.parameters(recurse=False), None) is not None}
+    layers = {
+        module: name
+        for name, module in model.named_modules()
+        if name.split('.')[0] in names and next(module.parameters(recurse=False), None) is not None
+    }
     hooks = [module.register_forward_hook(lambda module, args, out: ran.add(module)) for module in layers]
     kinds = ', '.join(f'{name} ({type(getattr(model, name)).__name__})' for name in names)
     try:
@@ -65,8 +71,9 @@ def check_heads(model: nn.Module, example: Tensor) -> None:
             forward_with_heads(model)(example)
     except Exception as error:  # whatever the heads of a host raise when they are called without boxes
         told = (str(error).strip().splitlines() or [''])[0]
-        raise HeadError(f'{kinds} cannot be run as tensors in, tensors out '
-                        f'({type(error).__name__}: {told})') from error
+        raise HeadError(
+            f'{kinds} cannot be run as tensors in, tensors out ({type(error).__name__}: {told})'
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -97,6 +104,7 @@ def _without_feats(outputs: object) -> object:
 
 def _boxes(images: Tensor) -> Tensor:
     """Boxes of several sizes on every image: shape (n, 5), image number and corners in pixels."""
-    rows = chain.from_iterable(((k, 3 * i, 2 * i, 3 * i + side, 2 * i + side) for i, side in enumerate(SIDES))
-                               for k in range(len(images)))
+    rows = chain.from_iterable(
+        ((k, 3 * i, 2 * i, 3 * i + side, 2 * i + side) for i, side in enumerate(SIDES)) for k in range(len(images))
+    )
     return images.new_tensor(list(rows))

@@ -53,16 +53,21 @@ def refuse_bad_outputs(scope: Scope) -> list[str]:
     with tracing_mode(scope.model), torch.no_grad():
         if _finite(scope.forward(probe)):
             return []
-        hooks = [module.register_forward_hook(partial(watch, name=name)) for name, module in
-                 scope.model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+        hooks = [
+            module.register_forward_hook(partial(watch, name=name))
+            for name, module in scope.model.named_modules()
+            if any(True for _ in module.parameters(recurse=False))
+        ]
         try:
             scope.forward(probe)
         finally:
             for hook in hooks:
                 hook.remove()
     if first:
-        raise ConfigError(f'load_from: the network gives NaN or Inf for random images, first in {first[0]}; its '
-                          'weights or statistics are too large')
+        raise ConfigError(
+            f'load_from: the network gives NaN or Inf for random images, first in {first[0]}; its '
+            'weights or statistics are too large'
+        )
     return ['the network gives NaN or Inf for random images, in an operation without weights']
 
 
@@ -79,17 +84,24 @@ def weak_layers(model: nn.Module) -> list[str]:
             rows = module.weight.detach().transpose(0, 1) if getattr(module, 'transposed', False) else module.weight
             if count := int((rows.detach().flatten(1) == 0).all(dim=1).sum()):
                 dead.append(f'{name} ({count} of {len(rows)})')
-    return [f'{text}: {", ".join(names[:3])}{f" and {len(names) - 3} more layers" if len(names) > 3 else ""}'
-            for text, names in (
-                ('batch norms have channels of zero variance, which no training image moved', still),
-                ('channels have no weight, or a batch norm with scale 0, and so are dead', dead)) if names]
+    return [
+        f'{text}: {", ".join(names[:3])}{f" and {len(names) - 3} more layers" if len(names) > 3 else ""}'
+        for text, names in (
+            ('batch norms have channels of zero variance, which no training image moved', still),
+            ('channels have no weight, or a batch norm with scale 0, and so are dead', dead),
+        )
+        if names
+    ]
 
 
 def _numbers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters, and the statistics of batch norms of any library; other buffers may hold what they like."""
     yield from ((name, p.detach()) for name, p in model.named_parameters() if p.is_floating_point())
-    yield from ((name, buffer) for name, buffer in model.named_buffers()
-                if name.rpartition('.')[2] in ('running_mean', 'running_var'))
+    yield from (
+        (name, buffer)
+        for name, buffer in model.named_buffers()
+        if name.rpartition('.')[2] in ('running_mean', 'running_var')
+    )
 
 
 def _finite(outputs: object) -> bool:

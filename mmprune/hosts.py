@@ -30,8 +30,11 @@ def pixel_statistics(model: nn.Module) -> tuple[list[float], list[float]] | None
 
 def is_detector(model: nn.Module) -> bool:
     """Whether a model is one of mmdet's kind, whose heads want boxes."""
-    return isinstance(model, BaseModel) and hasattr(model, 'extract_feat') and not (
-        hasattr(model, 'head') and not hasattr(model, 'bbox_head'))
+    return (
+        isinstance(model, BaseModel)
+        and hasattr(model, 'extract_feat')
+        and not (hasattr(model, 'head') and not hasattr(model, 'bbox_head'))
+    )
 
 
 def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Callable[[object], object]:
@@ -123,5 +126,6 @@ class Scope:
     def probe_input(self) -> object:
         """An input like the example, but random: constant images hide mistakes."""
         generator = torch.Generator().manual_seed(0)
-        return map_tensors(lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x,
-                    self.example)
+        return map_tensors(
+            lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x, self.example
+        )

@@ -14,8 +14,11 @@ def bears_channels_last(modules: Iterable[nn.Module]) -> bool:
     Strided 1×1 convs with fewer than 8 input channels do (PyTorch 2.10, heap corruption); 16 is the width of the
     widest vectors.
     """
-    return all(max(conv.kernel_size) > 1 or max(conv.stride) == 1 or conv.in_channels >= 16
-               for conv in modules if isinstance(conv, nn.Conv2d))
+    return all(
+        max(conv.kernel_size) > 1 or max(conv.stride) == 1 or conv.in_channels >= 16
+        for conv in modules
+        if isinstance(conv, nn.Conv2d)
+    )
 
 
 def channels_last(images: object) -> object:

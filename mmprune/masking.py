@@ -37,8 +37,10 @@ def _register(module: nn.Module, name: str, mask: Tensor) -> None:
         return
     module.register_buffer(name, mask)
     if '_mmprune_mask_hooks' not in module.__dict__:
-        module._mmprune_mask_hooks = [module.register_forward_pre_hook(_before_forward),
-                                      module._register_state_dict_hook(_in_state_dict)]
+        module._mmprune_mask_hooks = [
+            module.register_forward_pre_hook(_before_forward),
+            module._register_state_dict_hook(_in_state_dict),
+        ]
 
 
 def apply_mask(module: nn.Module) -> None:

@@ -55,8 +55,10 @@ class Pipeline:
             dense_widths: Widths of the groups before the first step of a schedule.
         """
         if self.restorer is not None and self.restorer.needs_images and self.images is None:
-            raise ConfigError(f'restorer: {type(self.restorer).__name__} needs images; give pruning.images '
-                              "(e.g. 'train_dataloader'), or a restorer that needs none")
+            raise ConfigError(
+                f'restorer: {type(self.restorer).__name__} needs images; give pruning.images '
+                "(e.g. 'train_dataloader'), or a restorer that needs none"
+            )
         refuse_bad_numbers(self.scope.model, 'load_from')
         first = not self.report.stages
         if first:
@@ -81,8 +83,9 @@ class Pipeline:
         start = time.perf_counter()
         with _mistakes_of_input():
             plan.apply(self.restorer, self.images)
-        refuse_bad_numbers(self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and '
-                                             'its images')
+        refuse_bad_numbers(
+            self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and its images'
+        )
         self._take_warnings(plan)
         self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}', milliseconds)
         return plan
@@ -109,19 +112,32 @@ class Pipeline:
         if is_slow(flops, spent):
             self.report.warnings.append(
                 f'{flops:.0%} of the FLOPs of the target take {spent:.0%} of its time on this device at input '
-                f'{"×".join(map(str, self.report.input_shape))}: {why_slow(self.scope, plan.rows)}')
+                f'{"×".join(map(str, self.report.input_shape))}: {why_slow(self.scope, plan.rows)}'
+            )
 
     def stage(self, name: str, start: float, note: str = '', target_ms: float = 0.0) -> Stage:
         """Measure the network as it is now and append it to the report; evaluation is not in ``seconds``."""
         seconds = time.perf_counter() - start
         counts: Complexity = measure(self.scope)
         metrics = dict(self.evaluate()) if self.evaluate is not None else {}
-        stage = Stage(name, counts.params, counts.flops, counts.nonzero_params, counts.target_params,
-                      counts.target_flops, metrics, round(seconds, 3), note, round(target_ms, 3))
+        stage = Stage(
+            name,
+            counts.params,
+            counts.flops,
+            counts.nonzero_params,
+            counts.target_params,
+            counts.target_flops,
+            metrics,
+            round(seconds, 3),
+            note,
+            round(target_ms, 3),
+        )
         self.report.input_shape = counts.input_shape
         dense = self.report.extra.get('layer_flops') or {}  # of every layer: dense, now
-        self.report.extra['layer_flops'] = {key: [dense.get(key, [count])[0], counts.layer_flops.get(key, 0)]
-                                            for key, count in {**counts.layer_flops, **dense}.items()}
+        self.report.extra['layer_flops'] = {
+            key: [dense.get(key, [count])[0], counts.layer_flops.get(key, 0)]
+            for key, count in {**counts.layer_flops, **dense}.items()
+        }
         self.report.stages.append(stage)
         return stage
 

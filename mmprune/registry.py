@@ -30,8 +30,7 @@ TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmprune', 
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmprune', locations=['mmprune.engine.hooks'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmprune', locations=['mmprune.engine'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmprune', locations=['mmprune.evaluation'])
-VISUALIZERS = Registry(
-    'visualizer', parent=MMENGINE_VISUALIZERS, scope='mmprune', locations=['mmprune.visualization'])
+VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope='mmprune', locations=['mmprune.visualization'])
 
 
 class ConfigError(ValueError):
@@ -53,8 +52,9 @@ def build_part(registry: Registry, cfg: object, key: str) -> object:
         cfg = dict(type=cfg)
     if not isinstance(cfg, dict):
         if cfg is None or isinstance(cfg, (type, bool, int, float, bytes, list, tuple, set)):
-            raise ConfigError(f'{key}: a name such as {next(iter(registry.module_dict), "…")!r} or dict(type=…), '
-                              f'got {cfg!r:.80}')
+            raise ConfigError(
+                f'{key}: a name such as {next(iter(registry.module_dict), "…")!r} or dict(type=…), got {cfg!r:.80}'
+            )
         return cfg
     arguments = dict(cfg)
     name = arguments.pop('type', None)
@@ -71,8 +71,9 @@ def build_part(registry: Registry, cfg: object, key: str) -> object:
         raise error if isinstance(error, ConfigError) else ConfigError(f'{key}: {error}') from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
         reason = wrong_argument(part, arguments)
-        raise ConfigError(f'{key}.{reason}' if reason else
-                          f'{key}: {name} {str(error).split("__init__() ")[-1]}') from error
+        raise ConfigError(
+            f'{key}.{reason}' if reason else f'{key}: {name} {str(error).split("__init__() ")[-1]}'
+        ) from error
     if reason := wrong_argument(part, arguments):
         raise ConfigError(f'{key}.{reason}')
     return built

@@ -49,9 +49,17 @@ _MULTIARRAY = np._core.multiarray if hasattr(np, '_core') else np.core.multiarra
 _DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', 'b1', 'U1', 'S1')
 
 #: mmengine's own bookkeeping in checkpoints of a Runner, and nothing else.
-SAFE_TYPES = [HistoryBuffer, (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
-              (_named_method, 'builtins.getattr'), slice, np.ndarray, np.dtype,
-              _MULTIARRAY._reconstruct, _MULTIARRAY.scalar, *{type(np.dtype(kind)) for kind in _DTYPES}]
+SAFE_TYPES = [
+    HistoryBuffer,
+    (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
+    (_named_method, 'builtins.getattr'),
+    slice,
+    np.ndarray,
+    np.dtype,
+    _MULTIARRAY._reconstruct,
+    _MULTIARRAY.scalar,
+    *{type(np.dtype(kind)) for kind in _DTYPES},
+]
 
 
 def is_trusted() -> bool:
@@ -101,8 +109,10 @@ def _check_archive(file: Path | IO[bytes]) -> None:
         return  # the format before PyTorch 1.6, or no checkpoint at all
     with zipfile.ZipFile(file) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError('its records are compressed, which PyTorch never does; unpack and zip it without '
-                             'compression if you trust it')
+            raise ValueError(
+                'its records are compressed, which PyTorch never does; unpack and zip it without '
+                'compression if you trust it'
+            )
         if damaged := archive.testzip():
             raise ValueError(f'{damaged} does not match its checksum')
     if not isinstance(file, Path):
@@ -118,8 +128,10 @@ def _odd_contents(checkpoint: dict) -> str:
         for name in set(getattr(holder, '__dict__', ())) - {'_metadata'}:
             delattr(holder, name)  # they could hide the methods of a dict
         metadata = getattr(holder, '_metadata', None)
-        if metadata is not None and not (isinstance(metadata, Mapping) and all(
-                isinstance(key, str) and isinstance(entry, Mapping) for key, entry in metadata.items())):
+        if metadata is not None and not (
+            isinstance(metadata, Mapping)
+            and all(isinstance(key, str) and isinstance(entry, Mapping) for key, entry in metadata.items())
+        ):
             return 'the metadata beside the tensors must map names of modules to dicts'
         for key, value in (holder or {}).items():
             if isinstance(value, torch.Tensor) and (value.layout != torch.strided or value.is_meta):
@@ -133,8 +145,10 @@ def _explain(path: Path | str, error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         for line in text.splitlines():
             if REFUSED.search(line):
-                return (f'{path}: refused, because reading it could execute code ({line.strip():.160}). If you made '
-                        f'this file yourself, set {TRUST}=1: anything in the file is then run with your rights')
+                return (
+                    f'{path}: refused, because reading it could execute code ({line.strip():.160}). If you made '
+                    f'this file yourself, set {TRUST}=1: anything in the file is then run with your rights'
+                )
     reason = text.splitlines()[0] if text else type(error).__name__
     return f'{path}: not a readable checkpoint, truncated or damaged ({reason:.160})'
 

@@ -35,8 +35,9 @@ class Structure:
 
     modules: dict[str, Cut] = field(default_factory=dict)
 
-    def record(self, name: str, module: nn.Module, outputs: Tensor | None = None,
-               inputs: Tensor | None = None) -> None:
+    def record(
+        self, name: str, module: nn.Module, outputs: Tensor | None = None, inputs: Tensor | None = None
+    ) -> None:
         """Note that ``module`` (still of its old widths) keeps these channels; earlier cuts are composed with."""
         cut = self.modules.setdefault(name, Cut(dense=widths(module)))
         if outputs is not None:
@@ -57,14 +58,16 @@ class Structure:
             if module is None:
                 raise StructureError(f'the structure names the module {name!r}, which this network does not have')
             have = _widths_or_none(module)
-            kept = tuple(dense if index is None else len(index) for dense, index in
-                         zip(cut.dense, (cut.outputs, cut.inputs)))
+            kept = tuple(
+                dense if index is None else len(index) for dense, index in zip(cut.dense, (cut.outputs, cut.inputs))
+            )
             if have == self._after(cut, module):
                 continue
             if have != tuple(cut.dense):
                 raise StructureError(
                     f'{name}: the structure keeps {kept} of (out, in) = {tuple(cut.dense)} channels, '
-                    f'but this network has {have}')
+                    f'but this network has {have}'
+                )
             plan.append((module, cut))
         undo = Undo()
         try:
@@ -144,11 +147,15 @@ def _read_cut(name: str, entry: object) -> Cut:
             raise StructureError(f'structure of {name}: "{key}" must be a non-empty list of indices')
         if any(b <= a for a, b in zip(values, values[1:])) or values[0] < 0 or values[-1] >= size:
             raise StructureError(
-                f'structure of {name}: "{key}" must rise within [0, {size}), got {values[0]} … {values[-1]}')
+                f'structure of {name}: "{key}" must rise within [0, {size}), got {values[0]} … {values[-1]}'
+            )
         kept[key] = torch.tensor(values)
     return Cut(dense, kept.get('out'), kept.get('in'))
 
 
 def _is_ints(values: object, length: int | None = None) -> bool:
-    return isinstance(values, list) and (length is None or len(values) == length) \
+    return (
+        isinstance(values, list)
+        and (length is None or len(values) == length)
         and all(type(value) is int for value in values)
+    )

@@ -62,8 +62,11 @@ def _set(module: nn.Module, undo: Undo, **attributes: object) -> None:
 
 def tells_width(module: nn.Module) -> bool:
     """Whether a module without weights says how many channels pass it, as mmdet's RoI extractors do."""
-    return hasattr(module, 'roi_layers') and isinstance(getattr(module, 'out_channels', None), int) \
+    return (
+        hasattr(module, 'roi_layers')
+        and isinstance(getattr(module, 'out_channels', None), int)
         and next(module.parameters(), None) is None
+    )
 
 
 def keep_outputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
@@ -126,8 +129,11 @@ def sync_wrappers(model: nn.Module, undo: Undo) -> None:
         if not isinstance(conv, _ConvNd) or isinstance(module, _ConvNd):
             continue
         for name in ('in_channels', 'out_channels', 'groups'):
-            if isinstance(getattr(module, name, None), int) and hasattr(module, 'norm_cfg') \
-                    and getattr(module, name) != getattr(conv, name):
+            if (
+                isinstance(getattr(module, name, None), int)
+                and hasattr(module, 'norm_cfg')
+                and getattr(module, name) != getattr(conv, name)
+            ):
                 _set(module, undo, **{name: getattr(conv, name)})
 
 

@@ -84,8 +84,8 @@ class TracedModel(nn.Module):
         if not outputs:
             raise ValueError('the traced part returns no tensor of real numbers')
         self.probes = nn.ModuleList(
-            nn.Conv2d(out.shape[1], 1, 1) if out.dim() == 4 else nn.Linear(out.shape[-1], 1)
-            for out in outputs).to(outputs[0])
+            nn.Conv2d(out.shape[1], 1, 1) if out.dim() == 4 else nn.Linear(out.shape[-1], 1) for out in outputs
+        ).to(outputs[0])
 
     @contextmanager
     def _recording(self) -> Iterator[None]:

@@ -29,8 +29,10 @@ def in_ranks(work: Callable[[], None], world: int, folder: Path, connect: bool =
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     fork = multiprocessing.get_context('fork')
-    ranks = [fork.Process(target=_rank, args=(work, rank, world, port, folder / f'rank{rank}.txt', connect))
-             for rank in range(world)]
+    ranks = [
+        fork.Process(target=_rank, args=(work, rank, world, port, folder / f'rank{rank}.txt', connect))
+        for rank in range(world)
+    ]
     deadline = time.monotonic() + TIMEOUT_S
     try:
         for rank in ranks:
@@ -51,8 +53,14 @@ def _rank(work: Callable[[], None], rank: int, world: int, port: int, log: Path,
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1',
-                      MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='')
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        CUDA_VISIBLE_DEVICES='',
+    )
     torch.set_num_threads(1)  # the pool of threads did not come along
     if connect:
         dist.init_process_group('gloo')

@@ -20,8 +20,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shape', nargs='+', type=int, help='input: H W, C H W or N C H W')
     parser.add_argument('--runs', type=int, default=30, help='latency: counted runs of each network')
     parser.add_argument('--threads', type=int, help='latency: threads that torch may use')
-    parser.add_argument('--images', choices=LOADERS,
-                        help='moments, sensitivity: measure on images of this loader of the config')
+    parser.add_argument(
+        '--images', choices=LOADERS, help='moments, sensitivity: measure on images of this loader of the config'
+    )
     parser.add_argument('--num-images', type=int, default=1000, help='moments, sensitivity: how many images')
     parser.add_argument('--ratios', nargs='+', type=float, help='sensitivity: shares to remove')
     parser.add_argument('--samples', type=int, default=1000, help='expander: vertex sets per estimate')

@@ -23,8 +23,9 @@ def parse_args() -> argparse.Namespace:
     """Arguments in the mm manner."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--dry-run', action='store_true',
-                        help='print each group and the resulting size; write nothing')
+    parser.add_argument(
+        '--dry-run', action='store_true', help='print each group and the resulting size; write nothing'
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -37,8 +38,9 @@ def preview(cfg: Config) -> Report:
     if isinstance(settings.get('images'), str):
         images = LoaderImages(cfg, model, settings.images, settings.get('num_images', 1000))
     seed = (cfg.get('randomness') or {}).get('seed') or 0
-    report = mmprune.prune(model, example, settings.get('target', 'backbone'), settings.pruner, None, images,
-                           seed=seed, dry_run=True)
+    report = mmprune.prune(
+        model, example, settings.get('target', 'backbone'), settings.pruner, None, images, seed=seed, dry_run=True
+    )
     if not cfg.get('load_from'):
         report.warnings.insert(0, UNTRAINED)
     return report

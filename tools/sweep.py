@@ -32,21 +32,35 @@ TRAIN = Path(__file__).parent / 'train.py'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file with `pruning`')
-    parser.add_argument('--grid', nargs='+', default=[], metavar='KEY=V1,V2',
-                        help='keys of the config and their values; the cells are all combinations')
+    parser.add_argument(
+        '--grid',
+        nargs='+',
+        default=[],
+        metavar='KEY=V1,V2',
+        help='keys of the config and their values; the cells are all combinations',
+    )
     parser.add_argument('--seeds', type=int, default=1, help='runs of every cell, with seeds of their own')
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
     parser.add_argument('--work-dir', help='default: work_dirs/sweeps/<name of the config>')
     parser.add_argument('--metric', help='what the picture shows; default: the first metric of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='keys that are the same in every cell')
-    parser.add_argument('--latency', action='store_true', help='when all runs are through, time every network against '
-                        'the dense one, in turn')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='keys that are the same in every cell'
+    )
+    parser.add_argument(
+        '--latency',
+        action='store_true',
+        help='when all runs are through, time every network against the dense one, in turn',
+    )
     parser.add_argument('--device', default='cpu', help='where --latency runs the networks')
-    parser.add_argument('--dry-run', action='store_true',
-                        help='check the grid and print the commands of what is missing')
-    parser.add_argument('--slurm', metavar='PARTITION', help='submit what is missing as a Slurm job array; when it is '
-                        'through, the same command without --slurm writes the table')
+    parser.add_argument(
+        '--dry-run', action='store_true', help='check the grid and print the commands of what is missing'
+    )
+    parser.add_argument(
+        '--slurm',
+        metavar='PARTITION',
+        help='submit what is missing as a Slurm job array; when it is '
+        'through, the same command without --slurm writes the table',
+    )
     args = parser.parse_args()
     for key in ('seeds', 'jobs'):
         if getattr(args, key) < 1:
@@ -91,8 +105,10 @@ def run_missing(missing: list[Run], done: int, total: int, jobs: int) -> list[st
             if outcome.state == 'done':
                 seconds.append(outcome.seconds)
                 metrics = outcome.run.report()['stages'][-1]['metrics']
-                remark = '  '.join(f'{key} {value:.2f}' for key, value in metrics.items()
-                                   if value is not None) + f' ({remark})'
+                remark = (
+                    '  '.join(f'{key} {value:.2f}' for key, value in metrics.items() if value is not None)
+                    + f' ({remark})'
+                )
             elif outcome.state == 'failed':
                 failures.append(f'{name}: {outcome.message}')
                 remark = f'FAILED: {outcome.message}'

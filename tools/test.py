@@ -36,8 +36,15 @@ def prepare_test_config(cfg: Config, checkpoint: str) -> None:
     # hooks beside the pruning ones stay: a host's own may matter to its testing
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [hook for hook in hooks if not str(hook.get('type')).startswith('mmprune.')]
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
-                'val_evaluator'):
+    for key in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+    ):
         cfg[key] = None
 
 

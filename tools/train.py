@@ -23,9 +23,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     add_common_arguments(parser)
-    parser.add_argument('--resume', nargs='?', const='auto',
-                        help='resume from a checkpoint, or from the latest one in the work dir if none is named '
-                        '(if there is none, start from the beginning)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='resume from a checkpoint, or from the latest one in the work dir if none is named '
+        '(if there is none, start from the beginning)',
+    )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)')
     return parser.parse_args()
 

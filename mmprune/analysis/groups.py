@@ -15,16 +15,36 @@ def groups(context: Context) -> tuple[str, dict]:
         A table to print, and the same as plain data.
     """
     scope = context.scope
-    found = find_groups(scope.model, scope.forward, scope.example, scope.targets,
-                        context.settings.get('pruner', {}).get('prune_interface', False))
+    found = find_groups(
+        scope.model,
+        scope.forward,
+        scope.example,
+        scope.targets,
+        context.settings.get('pruner', {}).get('prune_interface', False),
+    )
     refuse_wrong_groups(scope.model, scope.forward, scope.probe_input(), found)
     rows = [('group', 'width', 'members', 'prunable', 'remark')]
     for group in found:
         members = [member.name for member in group.members()[1:]]
         problem = group.site.problem if group.site else ''
-        rows.append((group.name, str(group.width), ', '.join(members[:4]) + (' …' if len(members) > 4 else ''),
-                     'yes' if group.prunable else 'no',
-                     group.reason or (problem and f'repair by measuring only: {problem}')))
-    return table(rows), {'groups': [{'name': g.name, 'width': g.width, 'members': [m.name for m in g.members()],
-                                     'reason': g.reason, 'problem': g.site.problem if g.site else ''}
-                                    for g in found]}
+        rows.append(
+            (
+                group.name,
+                str(group.width),
+                ', '.join(members[:4]) + (' …' if len(members) > 4 else ''),
+                'yes' if group.prunable else 'no',
+                group.reason or (problem and f'repair by measuring only: {problem}'),
+            )
+        )
+    return table(rows), {
+        'groups': [
+            {
+                'name': g.name,
+                'width': g.width,
+                'members': [m.name for m in g.members()],
+                'reason': g.reason,
+                'problem': g.site.problem if g.site else '',
+            }
+            for g in found
+        ]
+    }

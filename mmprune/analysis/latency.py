@@ -26,12 +26,18 @@ def latency(context: Context) -> tuple[str, dict]:
         found = measure_latency(calls, args.runs)
     flops = {'dense': measure(dense).flops, 'pruned': measure(scope).flops}
     rows = [('network', 'FLOPs', 'p5 ms', 'p50 ms', 'p95 ms')]
-    rows += [(name, human(flops[name]), f'{v.p5_ms:.1f}', f'{v.p50_ms:.1f}', f'{v.p95_ms:.1f}')
-             for name, v in found.items()]
+    rows += [
+        (name, human(flops[name]), f'{v.p5_ms:.1f}', f'{v.p50_ms:.1f}', f'{v.p95_ms:.1f}') for name, v in found.items()
+    ]
     shape = '×'.join(map(str, scope.example.shape))
     text = table(rows) + f'\ninput {shape}, {args.device}, {count} threads, {args.runs} runs each'
-    result = {'latency': {name: asdict(v) for name, v in found.items()}, 'flops': flops,
-              'input_shape': list(scope.example.shape), 'threads': count, 'device': args.device}
+    result = {
+        'latency': {name: asdict(v) for name, v in found.items()},
+        'flops': flops,
+        'input_shape': list(scope.example.shape),
+        'threads': count,
+        'device': args.device,
+    }
     if 'pruned' in found:
         result['speedup'] = round(ratio(found, 'dense', 'pruned'), 3)
         result['flops_ratio'] = round(flops['dense'] / flops['pruned'], 3)

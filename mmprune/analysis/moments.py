@@ -21,12 +21,25 @@ def moments(context: Context) -> tuple[str, dict]:
     found = find_groups(scope.model, scope.forward, scope.example, scope.targets)
     with tracing_mode(scope.model), torch.no_grad():
         checks = check_moments([g.site for g in found if g.site], scope.forward, context.images)
-    text = table([HEAD, *((c.name, *map(_cell, (c.rho, c.variance_correlation, c.mean_error, c.std_error,
-                                                c.covariance_correlation)), c.problem) for c in checks)])
+    text = table(
+        [
+            HEAD,
+            *(
+                (
+                    c.name,
+                    *map(_cell, (c.rho, c.variance_correlation, c.mean_error, c.std_error, c.covariance_correlation)),
+                    c.problem,
+                )
+                for c in checks
+            ),
+        ]
+    )
     known = [c.variance_correlation for c in checks if c.variance_correlation is not None]
     if known:
-        text += (f'\npredicted against stored log running variance: r = {sum(known) / len(known):.3f} on average '
-                 f'over {len(known)} of {len(checks)} groups')
+        text += (
+            f'\npredicted against stored log running variance: r = {sum(known) / len(known):.3f} on average '
+            f'over {len(known)} of {len(checks)} groups'
+        )
     return text, {'moments': [asdict(c) for c in checks]}
 
 

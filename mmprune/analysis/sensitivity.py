@@ -36,8 +36,14 @@ def sensitivity(context: Context) -> tuple[str, dict]:
         raise ConfigError(f'--ratios: shares in (0, 1), got {" ".join(map(str, ratios))}')
     pruner = context.settings.get('pruner', {})
     criterion = build_part(CRITERIA, pruner.get('criterion', 'L2Norm'), 'pruning.pruner.criterion')
-    found = find_groups(scope.model, scope.forward, scope.example, scope.targets,
-                        pruner.get('prune_interface', False), pruner.get('keep', ()))
+    found = find_groups(
+        scope.model,
+        scope.forward,
+        scope.example,
+        scope.targets,
+        pruner.get('prune_interface', False),
+        pruner.get('keep', ()),
+    )
     free = [group for group in found if group.prunable]
     if not free:
         raise ConfigError(f'target: nothing in {", ".join(scope.targets)} can be pruned')
@@ -45,16 +51,26 @@ def sensitivity(context: Context) -> tuple[str, dict]:
     measurer = CurveMeasurer(num_images=min(args.num_images, 64), worst_case=False, points=100)
     curves = measurer.measure(cuts, scope, context.images)
     scale = _mean_square(context, measurer)
-    layers = [{'name': group.name, 'width': group.width, 'ratios': ratios,
-               'distortion': [_at(curves[group.name], group.width, ratio) / scale for ratio in ratios]}
-              for group in free]
+    layers = [
+        {
+            'name': group.name,
+            'width': group.width,
+            'ratios': ratios,
+            'distortion': [_at(curves[group.name], group.width, ratio) / scale for ratio in ratios],
+        }
+        for group in free
+    ]
     if args.plot:
         plot_sensitivity(layers, osp.expanduser(args.plot))
-    rows = [('group', 'width', *(f'{ratio:g}' for ratio in ratios)),
-            *((row['name'], str(row['width']), *(f'{value:.3g}' for value in row['distortion'])) for row in layers)]
+    rows = [
+        ('group', 'width', *(f'{ratio:g}' for ratio in ratios)),
+        *((row['name'], str(row['width']), *(f'{value:.3g}' for value in row['distortion'])) for row in layers),
+    ]
     note = f'share of the output that changes when so much of one group goes, by {type(criterion).__name__}; '
-    return (f'{table(rows)}\n{note}{measurer.describe(context.images)}',
-            {'sensitivity': layers, 'measured_on': measurer.describe(context.images)})
+    return (
+        f'{table(rows)}\n{note}{measurer.describe(context.images)}',
+        {'sensitivity': layers, 'measured_on': measurer.describe(context.images)},
+    )
 
 
 def _cuts(groups: Sequence[ChannelGroup], criterion: Criterion, context: Context) -> list[ChannelCut]:

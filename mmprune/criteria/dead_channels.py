@@ -31,8 +31,9 @@ class DeadChannels(Criterion):
     def __init__(self) -> None:
         self._alive: dict[str, Tensor] = {}
 
-    def prepare(self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object],
-                images: Iterable[Tensor] | None) -> None:
+    def prepare(
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Find the dead units of all groups."""
         self._alive = {group.name: torch.ones(group.width, dtype=torch.bool) for group in groups}
         reads: dict[nn.Module, list[tuple[str, Member]]] = {}

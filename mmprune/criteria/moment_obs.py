@@ -52,8 +52,9 @@ class MomentOBS(Criterion):
         if not lam > 0:
             raise ValueError(f'criterion.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
         if moments not in ('closure', 'noise', 'images'):
-            raise ValueError(f"criterion.moments: give 'closure', 'noise' (both without data) or 'images', "
-                             f'got {moments!r}')
+            raise ValueError(
+                f"criterion.moments: give 'closure', 'noise' (both without data) or 'images', got {moments!r}"
+            )
         if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
             raise ValueError(f"criterion.rho: give 'fit' or a correlation in [0, 1], got {rho!r}")
         if not (isinstance(order, int) and 1 <= order <= 64):
@@ -66,8 +67,9 @@ class MomentOBS(Criterion):
         """Noise of the example's shape if asked for; see the base class."""
         return noise_like(example) if self.moments == 'noise' else images
 
-    def prepare(self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object],
-                images: Iterable[Tensor] | None) -> None:
+    def prepare(
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Measure the moments of all readers' inputs unless they are computed; see the base class."""
         self._measured.clear()
         if self.moments == 'closure' or images is None:
@@ -88,9 +90,14 @@ class MomentOBS(Criterion):
         return len(site.branches) * elimination_scores(order, retention_costs(costs / outputs))
 
 
-def site_elimination(site: Site, lam: float = 1e-2, rho: float | str = 'fit', order: int = 8,
-                     measured: Mapping[tuple[str, tuple], Moments] | None = None,
-                     with_images: bool = False) -> tuple[Tensor, Tensor]:
+def site_elimination(
+    site: Site,
+    lam: float = 1e-2,
+    rho: float | str = 'fit',
+    order: int = 8,
+    measured: Mapping[tuple[str, tuple], Moments] | None = None,
+    with_images: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Order and costs of eliminating a site's units, see :func:`mmprune.moments.eliminate`.
 
     Readers see the units through their own chains; a reader whose chain differs from the first one's is brought into
@@ -113,8 +120,9 @@ def site_elimination(site: Site, lam: float = 1e-2, rho: float | str = 'fit', or
     return eliminate(torch.cat(stack, dim=1), next(iter(covariances.values())), lam)
 
 
-def _covariance(site: Site, branch: Branch, rho: float | str, order: int, measured: Moments | None,
-                with_images: bool) -> Tensor:
+def _covariance(
+    site: Site, branch: Branch, rho: float | str, order: int, measured: Moments | None, with_images: bool
+) -> Tensor:
     if measured is not None and with_images:
         return measured.covariance
     try:

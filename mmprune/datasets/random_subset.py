@@ -36,7 +36,7 @@ class RandomSubset(BaseDataset):
         if hasattr(self.dataset, 'full_init'):
             self.dataset.full_init()
         order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.seed))
-        self._chosen = sorted(order[:self.num_images].tolist())
+        self._chosen = sorted(order[: self.num_images].tolist())
         self._fully_initialized = True
 
     def __len__(self) -> int:

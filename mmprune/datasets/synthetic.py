@@ -50,7 +50,8 @@ class SyntheticImages(BaseDataset):
         self._flips = bool(getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', False)))
         self._mean, self._std = (
             getattr(preprocessor, key).detach().cpu().clone() if hasattr(preprocessor, key) else None
-            for key in ('mean', 'std'))
+            for key in ('mean', 'std')
+        )
 
     def full_init(self) -> None:
         """Nothing is loaded ahead."""
@@ -90,9 +91,11 @@ class SyntheticImages(BaseDataset):
         meta.update(img_id=idx, pad_shape=shape, scale_factor=(1.0, 1.0))
         sample = DetDataSample(metainfo=meta)
         sample.gt_instances = InstanceData(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), metainfo=meta)
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), metainfo=meta
+        )
         sample.ignored_instances = InstanceData(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), metainfo=meta)
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), metainfo=meta
+        )
         return sample
 
 

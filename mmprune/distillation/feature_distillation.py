@@ -27,10 +27,19 @@ class FeatureDistillation:
     model runs (its backbone); head and neck get no gradient and stay bit for bit what they were.
     """
 
-    def __init__(self, criterion: str = 'l1', beta: float = 0.06, weights: int = 0,
-                 points: str | Sequence[str] = 'auto', which: str = 'all', include_untouched: bool = False,
-                 bn: str = 'host', neck: float = 0.0, images: str = 'synthetic',
-                 num_real: int | None = None) -> None:
+    def __init__(
+        self,
+        criterion: str = 'l1',
+        beta: float = 0.06,
+        weights: int = 0,
+        points: str | Sequence[str] = 'auto',
+        which: str = 'all',
+        include_untouched: bool = False,
+        bn: str = 'host',
+        neck: float = 0.0,
+        images: str = 'synthetic',
+        num_real: int | None = None,
+    ) -> None:
         """See the class; these are the keys of ``pruning.distillation``.
 
         Args:
@@ -47,8 +56,12 @@ class FeatureDistillation:
             images: What the network sees: 'synthetic' images, the config's 'real' training images, or both 'mixed'.
             num_real: Only so many of the real images, drawn with the run's seed.
         """
-        for key, value, known in (('criterion', criterion, CRITERIA), ('which', which, WHICH), ('bn', bn, BN),
-                                  ('images', images, IMAGES)):
+        for key, value, known in (
+            ('criterion', criterion, CRITERIA),
+            ('which', which, WHICH),
+            ('bn', bn, BN),
+            ('images', images, IMAGES),
+        ):
             if value not in known:
                 raise ValueError(f'{key}: one of {", ".join(known)}, got {value!r}')
         if not beta > 0:
@@ -76,13 +89,26 @@ class FeatureDistillation:
             example: One batch of images (N, C, H, W).
         """
         pruned = Part.of(student, targets)
-        points = find_points(pruned, Part.of(teacher, targets), example, self.points, self.which,
-                             self.include_untouched)
+        points = find_points(
+            pruned, Part.of(teacher, targets), example, self.points, self.which, self.include_untouched
+        )
         running, copied = (Part.of(model, targets, neck=self.neck > 0) for model in (student, teacher))
-        fixed = [student.get_submodule(name) for name in running.names[len(pruned.names):]] if pruned.names else []
-        return FeatureLoss(running, copied.freeze(), points, term_weights(self.weights, len(points)),
-                           self._criterion(), self.bn, self.neck, fixed)
+        fixed = [student.get_submodule(name) for name in running.names[len(pruned.names) :]] if pruned.names else []
+        return FeatureLoss(
+            running,
+            copied.freeze(),
+            points,
+            term_weights(self.weights, len(points)),
+            self._criterion(),
+            self.bn,
+            self.neck,
+            fixed,
+        )
 
     def _criterion(self) -> object:
-        return {'l1': F.l1_loss, 'mse': F.mse_loss, 'huber': partial(F.huber_loss, delta=self.beta),
-                'smooth_l1': partial(F.smooth_l1_loss, beta=self.beta)}[self.criterion]
+        return {
+            'l1': F.l1_loss,
+            'mse': F.mse_loss,
+            'huber': partial(F.huber_loss, delta=self.beta),
+            'smooth_l1': partial(F.smooth_l1_loss, beta=self.beta),
+        }[self.criterion]

@@ -23,8 +23,17 @@ class FeatureLoss:
     of such a model (EMA) share it: it belongs to the network that is trained.
     """
 
-    def __init__(self, student: Part, teacher: Part, points: Sequence[Point], weights: Sequence[float],
-                 criterion: Criterion, bn: str = 'host', neck: float = 0.0, fixed: Sequence[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        student: Part,
+        teacher: Part,
+        points: Sequence[Point],
+        weights: Sequence[float],
+        criterion: Criterion,
+        bn: str = 'host',
+        neck: float = 0.0,
+        fixed: Sequence[nn.Module] = (),
+    ) -> None:
         """See the class.
 
         Args:
@@ -38,16 +47,23 @@ class FeatureLoss:
             fixed: Modules of the student that only pass gradients on: they run in eval mode and get none themselves.
         """
         self.student, self.teacher, self.criterion = student, teacher, criterion
-        self.terms = {f'loss_feat_{k}': (point, weight) for k, (point, weight) in
-                      enumerate(zip(points, weights, strict=True), 1)}
+        self.terms = {
+            f'loss_feat_{k}': (point, weight) for k, (point, weight) in enumerate(zip(points, weights, strict=True), 1)
+        }
         if neck:
             self.terms['loss_feat_neck'] = (Point('neck', every=True), neck)
         self._names = list(dict.fromkeys(point.name for point, _ in self.terms.values()))
         self._fixed = list(fixed)
         inside = {module for root in self._fixed for module in root.modules()}
-        self._norms = [] if bn == 'host' else [
-            module for _, module in student.modules()
-            if isinstance(module, _BatchNorm) and module not in inside and not _is_frozen(module)]
+        self._norms = (
+            []
+            if bn == 'host'
+            else [
+                module
+                for _, module in student.modules()
+                if isinstance(module, _BatchNorm) and module not in inside and not _is_frozen(module)
+            ]
+        )
         self._train_norms = bn == 'train'
         self._channels_last = bears_channels_last(module for _, module in student.modules())
 
@@ -72,8 +88,10 @@ class FeatureLoss:
             wanted = dict(zip(self._names, self.teacher.outputs_of(self._names, inputs)))
         with self._held():
             given = dict(zip(self._names, self.student.outputs_of(self._names, inputs)))
-        return {key: weight * self._distance(given[point.name], wanted[point.name], point.every)
-                for key, (point, weight) in self.terms.items()}
+        return {
+            key: weight * self._distance(given[point.name], wanted[point.name], point.every)
+            for key, (point, weight) in self.terms.items()
+        }
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -36,8 +36,14 @@ class Point:
     every: bool = False
 
 
-def find_points(student: Part, teacher: Part, example: Tensor, points: str | Sequence[str] = 'auto',
-                which: str = 'all', include_untouched: bool = False) -> list[Point]:
+def find_points(
+    student: Part,
+    teacher: Part,
+    example: Tensor,
+    points: str | Sequence[str] = 'auto',
+    which: str = 'all',
+    include_untouched: bool = False,
+) -> list[Point]:
     """The supervision points, in forward order.
 
     A layer that reads pruned channels and whose own outputs are whole is followed through norm, addition and
@@ -99,11 +105,14 @@ def _named(record: _Record, patterns: str | Sequence[str]) -> list[Point]:
     names = [name for name in record.order if name]
     chosen = set()
     for pattern in patterns:
-        matched = [name for name in names
-                   if fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix(root), pattern)]
+        matched = [
+            name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix(root), pattern)
+        ]
         if not matched:
-            raise ConfigError(f'pruning.distillation.points: the pattern {pattern!r} matches no module that runs '
-                              f'exactly once; names are like {", ".join(names)[:160]} …')
+            raise ConfigError(
+                f'pruning.distillation.points: the pattern {pattern!r} matches no module that runs '
+                f'exactly once; names are like {", ".join(names)[:160]} …'
+            )
         chosen.update(matched)
     if not chosen:
         raise ConfigError("pruning.distillation.points: empty; give patterns of module names, or 'auto'")
@@ -212,5 +221,3 @@ def _is_swish(users: Sequence[object], all_users: dict[object, list[object]]) ->
     gates = [user for user in users if user is not None and _kind(user).startswith('sigmoid')]
     others = [user for user in users if user is not None and _kind(user).startswith('mul')]
     return len(gates) == len(others) == 1 and all_users.get(gates[0]) == others
-
-

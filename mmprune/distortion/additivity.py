@@ -33,18 +33,26 @@ class Additivity:
     def summary(self) -> dict[str, float]:
         """Correlations (of logs for Pearson's) and the median of measured over predicted."""
         predicted, measured = np.maximum(self.predicted, 1e-30), np.maximum(self.measured, 1e-30)
-        return {'pearson_log': float(pearsonr(np.log(predicted), np.log(measured)).statistic),
-                'spearman': float(spearmanr(predicted, measured).statistic),
-                'median_ratio': float(np.median(measured / predicted))}
+        return {
+            'pearson_log': float(pearsonr(np.log(predicted), np.log(measured)).statistic),
+            'spearman': float(spearmanr(predicted, measured).statistic),
+            'median_ratio': float(np.median(measured / predicted)),
+        }
 
     def to_dict(self) -> dict:
         """Plain data with the summary."""
         return {**self.summary(), **asdict(self)}
 
 
-def check_additivity(cuts: Sequence[Cut], scope: Scope, measurer: CurveMeasurer,
-                     images: Iterable[Tensor] | None = None, samples: int = 50, max_ratio: float = 0.9,
-                     seed: int = 0) -> Additivity:
+def check_additivity(
+    cuts: Sequence[Cut],
+    scope: Scope,
+    measurer: CurveMeasurer,
+    images: Iterable[Tensor] | None = None,
+    samples: int = 50,
+    max_ratio: float = 0.9,
+    seed: int = 0,
+) -> Additivity:
     """Cut all layers at once, at random, and compare with the sum of their curves.
 
     Args:
@@ -76,8 +84,12 @@ def check_additivity(cuts: Sequence[Cut], scope: Scope, measurer: CurveMeasurer,
             try:
                 for cut, count in zip(cuts, kept):
                     cut.shrink(count)
-                errors = torch.cat([output_errors(before, flatten_tensors(scope.forward(batch)))
-                                    for before, batch in zip(dense, batches)])
+                errors = torch.cat(
+                    [
+                        output_errors(before, flatten_tensors(scope.forward(batch)))
+                        for before, batch in zip(dense, batches)
+                    ]
+                )
             finally:
                 for cut in cuts:
                     cut.restore()

@@ -12,8 +12,9 @@ from mmprune.tracing import map_tensors
 Batch = object
 
 
-def calibration_batches(example: object, images: Iterable[Tensor] | None, num_images: int, batch_size: int,
-                        seed: int = 0) -> list[Batch]:
+def calibration_batches(
+    example: object, images: Iterable[Tensor] | None, num_images: int, batch_size: int, seed: int = 0
+) -> list[Batch]:
     """Batches that stay on the example's device; the same for the same arguments.
 
     Args:

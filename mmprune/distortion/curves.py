@@ -48,9 +48,18 @@ class CurveMeasurer:
         progress: Whether to show a progress bar with the time left (on a terminal).
     """
 
-    def __init__(self, num_images: int = 64, worst_case: bool = True, points: int = 32, grid: str = 'relative',
-                 source: str = 'given', batch_size: int = 64, seed: int = 0, cache: bool | str | os.PathLike = True,
-                 progress: bool = True) -> None:
+    def __init__(
+        self,
+        num_images: int = 64,
+        worst_case: bool = True,
+        points: int = 32,
+        grid: str = 'relative',
+        source: str = 'given',
+        batch_size: int = 64,
+        seed: int = 0,
+        cache: bool | str | os.PathLike = True,
+        progress: bool = True,
+    ) -> None:
         for name, value in (('num_images', num_images), ('points', points), ('batch_size', batch_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f'curves.{name}: a whole number of at least 1, got {value!r}')
@@ -61,14 +70,16 @@ class CurveMeasurer:
         self.source, self.batch_size, self.seed, self.progress = source, batch_size, seed, progress
         self.cache = DiskCache(default_folder() / 'curves' if cache is True else cache or None)
 
-    def fill(self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope,
-             images: Iterable[Tensor] | None = None) -> list[Layer]:
+    def fill(
+        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None = None
+    ) -> list[Layer]:
         """The same layers with ``Layer.curve`` filled in; ``cuts`` are theirs, in the same order."""
         curves = self.measure(cuts, scope, images)
         return [replace(layer, curve=curves[cut.name]) for layer, cut in zip(layers, cuts)]
 
-    def measure(self, cuts: Sequence[Cut], scope: Scope,
-                images: Iterable[Tensor] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+    def measure(
+        self, cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """The curve of every cut by its name.
 
         Args:
@@ -84,8 +95,10 @@ class CurveMeasurer:
         with tracing_mode(scope.model), torch.no_grad():
             found = self._measure(cuts, scope, batches)
         kind = 'max' if self.worst_case else 'mean'
-        return {cut.name: (torch.tensor(found[cut.name]['kept']), torch.tensor(found[cut.name][kind],
-                           dtype=torch.float64)) for cut in cuts}
+        return {
+            cut.name: (torch.tensor(found[cut.name]['kept']), torch.tensor(found[cut.name][kind], dtype=torch.float64))
+            for cut in cuts
+        }
 
     def describe(self, images: Iterable[Tensor] | None) -> str:
         """What the curves are measured on, for reports."""
@@ -114,8 +127,11 @@ class CurveMeasurer:
         rank, world = get_dist_info()
         content = content_key(repr(scope.model), dict(scope.model.state_dict()), batches, scope.targets)
         keys = {cut.name: content_key(content, cut.name, cut.alive, cut.order, self.kept_counts(cut)) for cut in cuts}
-        found = {cut.name: value for cut in cuts
-                 if _is_curve(value := self.cache.get(keys[cut.name]), self.kept_counts(cut))}
+        found = {
+            cut.name: value
+            for cut in cuts
+            if _is_curve(value := self.cache.get(keys[cut.name]), self.kept_counts(cut))
+        }
         if world > 1:
             holder = [found]
             broadcast_object_list(holder)  # ranks may see different disks, but must share the work alike
@@ -170,15 +186,27 @@ def output_errors(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Ten
         ValueError: The outputs do not have one row per image.
     """
     if len({len(out) for out in reference}) != 1:
-        raise ValueError('the outputs of this network have no common first dimension (N, …): '
-                         f'{[tuple(out.shape) for out in reference]}; prune a part that returns a tensor per image')
-    squared = sum((a - b).flatten(1).double().square().sum(dim=1) if a.dim() > 1 else (a - b).double().square()
-                  for a, b in zip(reference, outputs) if a.is_floating_point())
+        raise ValueError(
+            'the outputs of this network have no common first dimension (N, …): '
+            f'{[tuple(out.shape) for out in reference]}; prune a part that returns a tensor per image'
+        )
+    squared = sum(
+        (a - b).flatten(1).double().square().sum(dim=1) if a.dim() > 1 else (a - b).double().square()
+        for a, b in zip(reference, outputs)
+        if a.is_floating_point()
+    )
     return squared / sum(out[0].numel() for out in reference if out.is_floating_point())
 
 
 def _is_curve(value: dict | None, kept: Sequence[int]) -> bool:
     """Whether what the cache holds can be used."""
-    return value is not None and value.get('kept') == list(kept) and all(
-        isinstance(value.get(key), list) and len(value[key]) == len(kept)
-        and all(isinstance(item, float) for item in value[key]) for key in ('mean', 'max'))
+    return (
+        value is not None
+        and value.get('kept') == list(kept)
+        and all(
+            isinstance(value.get(key), list)
+            and len(value[key]) == len(kept)
+            and all(isinstance(item, float) for item in value[key])
+            for key in ('mean', 'max')
+        )
+    )

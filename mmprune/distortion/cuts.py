@@ -46,7 +46,7 @@ class Cut(ABC):
             self._backup = [module.weight.detach().clone() for module in self.modules]
         if count > self._left:
             raise ValueError(f'{self.name}: {self._left} units are left, cannot go back to {count}')
-        self._zero(self.order[count:self._left])
+        self._zero(self.order[count : self._left])
         self._left = count
 
     @torch.no_grad()
@@ -73,8 +73,12 @@ class WeightCut(Cut):
         if weight.is_contiguous():
             weight.view(-1)[units] = 0
         else:
-            weight.masked_fill_(torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-                                .index_fill_(0, units, True).view(weight.shape), 0)
+            weight.masked_fill_(
+                torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+                .index_fill_(0, units, True)
+                .view(weight.shape),
+                0,
+            )
 
 
 class ChannelCut(Cut):

@@ -52,8 +52,9 @@ def keep_freed_memory() -> None:
     torch.empty(KEPT_BYTES, dtype=torch.uint8)
 
 
-def _pairs(model: nn.Module, forward: Callable[[object], object],
-           example: object) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
+def _pairs(
+    model: nn.Module, forward: Callable[[object], object], example: object
+) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
     """Convs and the batch norms that take their outputs, both called once; and the outputs of the whole."""
     made: dict[int, tuple[nn.Module, Tensor]] = {}
     calls: Counter[nn.Module] = Counter()
@@ -66,19 +67,32 @@ def _pairs(model: nn.Module, forward: Callable[[object], object],
         elif args and id(args[0]) in made:
             pairs.append((made[id(args[0])][0], module))
 
-    hooks = [module.register_forward_hook(note) for module in model.modules()
-             if isinstance(module, (*CONVS, _BatchNorm)) and not isinstance(module, torch.jit.ScriptModule)]
+    hooks = [
+        module.register_forward_hook(note)
+        for module in model.modules()
+        if isinstance(module, (*CONVS, _BatchNorm)) and not isinstance(module, torch.jit.ScriptModule)
+    ]
     try:
         outputs = [tensor.clone() for tensor in flatten_tensors(forward(example))]
     finally:
         for hook in hooks:
             hook.remove()
-    return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1
-            and norm.running_mean is not None and conv._parameters.keys() >= {'weight', 'bias'}], outputs
+    return [
+        (conv, norm)
+        for conv, norm in pairs
+        if calls[conv] == calls[norm] == 1
+        and norm.running_mean is not None
+        and conv._parameters.keys() >= {'weight', 'bias'}
+    ], outputs
 
 
-def _try(changes: Iterable[AbstractContextManager], kept: ExitStack, forward: Callable[[object], object],
-         example: object, outputs: Sequence[Tensor]) -> None:
+def _try(
+    changes: Iterable[AbstractContextManager],
+    kept: ExitStack,
+    forward: Callable[[object], object],
+    example: object,
+    outputs: Sequence[Tensor],
+) -> None:
     """Make all the changes, and keep them if nobody can see them."""
     with ExitStack() as made:
         given = map_tensors(torch.clone, example)
@@ -96,14 +110,18 @@ def _alike(before: Sequence[Tensor], after: object) -> bool:
     after = flatten_tensors(after)
     return len(before) == len(after) and all(
         a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(a.abs().max()))
-        if a.is_floating_point() and a.numel() else torch.equal(a, b) for a, b in zip(before, after))
+        if a.is_floating_point() and a.numel()
+        else torch.equal(a, b)
+        for a, b in zip(before, after)
+    )
 
 
 @contextmanager
 def _folded(conv: nn.Module, norm: nn.Module) -> Iterator[None]:
     weight, bias, forward = conv.weight.detach().clone(), conv.bias, norm.__dict__.get('forward')
-    scaled, shift = fuse_conv_bn_weights(conv.weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight,
-                                         norm.bias)
+    scaled, shift = fuse_conv_bn_weights(
+        conv.weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
     conv.weight.data.copy_(scaled)
     conv.bias, norm.forward = shift, _identity
     try:

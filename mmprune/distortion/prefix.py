@@ -81,8 +81,10 @@ class PrefixReplay:
         start = self._first[module]
         self._kept.clear()
         self._wanted = frozenset(
-            number for number, call in enumerate(self._calls[:start])
-            if call.end <= start and (call.parent < 0 or self._calls[call.parent].end > start))
+            number
+            for number, call in enumerate(self._calls[:start])
+            if call.end <= start and (call.parent < 0 or self._calls[call.parent].end > start)
+        )
         outputs = self._run(batch)
         self._wanted = frozenset()
         return outputs

@@ -34,8 +34,14 @@ TYPES = ('type', 'host')
 def add_common_arguments(parser: argparse.ArgumentParser, dict_action: type[argparse.Action] = DictAction) -> None:
     """Arguments that every tool with a config has."""
     parser.add_argument('--work-dir', help='where logs, checkpoints and reports go')
-    parser.add_argument('--cfg-options', nargs='+', action=dict_action, type=_key_value, metavar='KEY=VALUE',
-                        help='override keys of the config, e.g. pruning.pruner.allocator.ratio=0.5')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=dict_action,
+        type=_key_value,
+        metavar='KEY=VALUE',
+        help='override keys of the config, e.g. pruning.pruner.allocator.ratio=0.5',
+    )
     parser.add_argument('--seed', type=int, help='random seed')
     parser.add_argument('--deterministic', action='store_true', help='let torch use deterministic algorithms only')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -90,9 +96,14 @@ def _prepare_launcher(cfg: Config, launcher: str) -> None:
         return
     if launcher == 'pytorch' and not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')  # mmengine itself would ask for a GPU per process here
-    cfg.model_wrapper_cfg = dict(dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False)), **cfg.get('model_wrapper_cfg') or {})
+    cfg.model_wrapper_cfg = dict(
+        dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+        **cfg.get('model_wrapper_cfg') or {},
+    )
     cfg.model_wrapper_cfg.device_ids = None
 
 
@@ -124,8 +135,9 @@ def model_config(args: argparse.Namespace) -> Config:
     return make_loadable_config(cfg)
 
 
-def load_model(cfg: Config, checkpoint: str | None, shape: Sequence[int] | None = None,
-               device: str = 'cpu') -> tuple[nn.Module, torch.Tensor]:
+def load_model(
+    cfg: Config, checkpoint: str | None, shape: Sequence[int] | None = None, device: str = 'cpu'
+) -> tuple[nn.Module, torch.Tensor]:
     """The network of a config, with the weights and widths of a checkpoint, and an example input of zeros.
 
     Args:
@@ -165,8 +177,10 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
         if not (match := re.search(r'(\S+) is not in the (\S+) registry', str(error))):
             raise
         name = match[1].strip('\'"')
-        raise ConfigError(f'{_find(cfg, name, TYPES) or "type"}: {name!r} is not registered in {match[2]}; check its '
-                          'spelling and scope (mmdet.…, mmpretrain.…, mmprune.…)') from error
+        raise ConfigError(
+            f'{_find(cfg, name, TYPES) or "type"}: {name!r} is not registered in {match[2]}; check its '
+            'spelling and scope (mmdet.…, mmpretrain.…, mmprune.…)'
+        ) from error
     except TypeError as error:
         match = re.match(r'(\w+)(?:\.__init__)?\(\) ((?:got an|missing) .*)', str(error))
         key = match and _find(cfg, match[1], TYPES)
@@ -185,8 +199,11 @@ def _find(node: object, value: str, names: tuple[str, ...] = (), path: str = '')
     elif isinstance(node, (list, tuple)):
         items = [(f'{path}[{i}]', item) for i, item in enumerate(node)]
     else:
-        same = isinstance(node, str) and bool(node) and (
-            node.rpartition('.')[2] == value.rpartition('.')[2] if names else value.endswith(node))
+        same = (
+            isinstance(node, str)
+            and bool(node)
+            and (node.rpartition('.')[2] == value.rpartition('.')[2] if names else value.endswith(node))
+        )
         return path if same and (not names or path.rpartition('.')[2] in names) else ''
     return next((found for key, item in items if (found := _find(item, value, names, key))), '')
 
@@ -196,8 +213,10 @@ def out_of_memory(error: BaseException) -> str:
     if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in str(error):
         return ''
     asked = re.search(r'[Tt]ried to allocate ([\d.]+ ?\w+)', str(error))
-    return (f'out of memory{f" (asked for {asked[1]})" if asked else ""}: lower the batch_size of the data loaders or '
-            'of pruning.images, or pruning.num_images; what was finished is in the work dir')
+    return (
+        f'out of memory{f" (asked for {asked[1]})" if asked else ""}: lower the batch_size of the data loaders or '
+        'of pruning.images, or pruning.num_images; what was finished is in the work dir'
+    )
 
 
 def clear_errors(main: Callable[[], None]) -> Callable[[], None]:

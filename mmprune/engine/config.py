@@ -30,8 +30,10 @@ def prepare_config(cfg: Config) -> Config:
     _refuse_strategies(cfg)
     pruning = cfg.get('pruning')
     if not isinstance(pruning, dict):
-        raise ConfigError("pruning: this config has none; add e.g. pruning=dict(target='backbone', "
-                          "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))")
+        raise ConfigError(
+            "pruning: this config has none; add e.g. pruning=dict(target='backbone', "
+            "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))"
+        )
     _drop_deletes(pruning)
     unknown = sorted(map(str, set(pruning) - KEYS))
     if unknown:
@@ -90,9 +92,11 @@ def _refuse_strategies(cfg: Config) -> None:
     strategy = cfg.get('strategy')
     if strategy or (cfg.get('runner_type') or 'Runner') != 'Runner':
         name = strategy.get('type') if isinstance(strategy, dict) else strategy or cfg.get('runner_type')
-        raise ConfigError(f"{'strategy' if strategy else 'runner_type'}: {name!r} does not work with mmprune, which "
-                          'needs whole parameters (not DeepSpeed, FSDP or ColossalAI); remove strategy and '
-                          'runner_type, several processes use MMDistributedDataParallel')
+        raise ConfigError(
+            f'{"strategy" if strategy else "runner_type"}: {name!r} does not work with mmprune, which '
+            'needs whole parameters (not DeepSpeed, FSDP or ColossalAI); remove strategy and '
+            'runner_type, several processes use MMDistributedDataParallel'
+        )
 
 
 def _need(cfg: Config, keys: tuple[str, ...], purpose: str) -> None:
@@ -107,12 +111,16 @@ def _check_schedule(schedule: Schedule, train_cfg: dict) -> None:
         return
     epochs = train_cfg.get('max_epochs')
     if not isinstance(epochs, int):
-        raise ConfigError('pruning.schedule: counts epochs, but train_cfg counts iterations; '
-                          'set train_cfg.by_epoch=True and train_cfg.max_epochs')
+        raise ConfigError(
+            'pruning.schedule: counts epochs, but train_cfg counts iterations; '
+            'set train_cfg.by_epoch=True and train_cfg.max_epochs'
+        )
     last = schedule.begin + (schedule.steps - 1) * schedule.interval
     if last >= epochs:
-        raise ConfigError(f'pruning.schedule: its last step is due before epoch {last} (counted from 0), but training '
-                          f'ends after {epochs}; lower begin, steps or interval, or raise train_cfg.max_epochs')
+        raise ConfigError(
+            f'pruning.schedule: its last step is due before epoch {last} (counted from 0), but training '
+            f'ends after {epochs}; lower begin, steps or interval, or raise train_cfg.max_epochs'
+        )
 
 
 def _import_mmprune(cfg: Config) -> None:

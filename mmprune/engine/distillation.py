@@ -30,15 +30,23 @@ def prepare_distillation(cfg: Config, distillation: FeatureDistillation, synthes
         if distillation.num_real is not None or distillation.images == 'mixed':
             seed = (cfg.get('randomness') or {}).get('seed') or 0
             real = dict(type=SUBSET, dataset=real, num_images=distillation.num_real, seed=seed)
-        synthetic = None if synthesizer is None else dict(
-            type=SYNTHETIC, num_images=synthesizer.num_images,
-            metainfo={key: value for key, value in metainfo.items() if key == 'classes'})
+        synthetic = (
+            None
+            if synthesizer is None
+            else dict(
+                type=SYNTHETIC,
+                num_images=synthesizer.num_images,
+                metainfo={key: value for key, value in metainfo.items() if key == 'classes'},
+            )
+        )
         if distillation.images == 'synthetic':
             kept = {key: value for key, value in loader.items() if key not in OF_DATASET}
             cfg.train_dataloader = dict(kept, sampler=dict(type='DefaultSampler', shuffle=True), dataset=synthetic)
         elif distillation.images == 'mixed':
-            cfg.train_dataloader = dict(loader, dataset=dict(
-                type='mmengine.ConcatDataset', datasets=[real, synthetic], ignore_keys=sorted(metainfo)))
+            cfg.train_dataloader = dict(
+                loader,
+                dataset=dict(type='mmengine.ConcatDataset', datasets=[real, synthetic], ignore_keys=sorted(metainfo)),
+            )
         else:
             cfg.train_dataloader = dict(loader, dataset=real)
     cfg.find_unused_parameters = True  # heads, and whatever lies behind the last supervision point

@@ -63,9 +63,12 @@ class LoaderImages:
         collate = dict(self._cfg.get('collate_fn') or dict(type='pseudo_collate'))
         workers = self._cfg.get('num_workers', 0)
         return DataLoader(
-            Subset(dataset, order[:self._num_images].tolist()), batch_size=self._cfg.get('batch_size') or 1,
-            num_workers=workers, collate_fn=partial(FUNCTIONS.get(collate.pop('type')), **collate),
-            worker_init_fn=partial(worker_init_fn, num_workers=workers, rank=0, seed=self._seed))
+            Subset(dataset, order[: self._num_images].tolist()),
+            batch_size=self._cfg.get('batch_size') or 1,
+            num_workers=workers,
+            collate_fn=partial(FUNCTIONS.get(collate.pop('type')), **collate),
+            worker_init_fn=partial(worker_init_fn, num_workers=workers, rank=0, seed=self._seed),
+        )
 
 
 def attach_images(runner: Runner, store: object) -> None:

@@ -61,8 +61,10 @@ def _opened(path: Path) -> TextIO:
             with file:
                 file.seek(0)
                 who = file.read().strip() or '?'
-            raise ConfigError(f'work_dir: {path.parent} is in use by another run ({who}); wait for it, or give this '
-                              'one another --work-dir') from error
+            raise ConfigError(
+                f'work_dir: {path.parent} is in use by another run ({who}); wait for it, or give this '
+                'one another --work-dir'
+            ) from error
         except OSError:  # a file system without locks
             return file
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):

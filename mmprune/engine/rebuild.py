@@ -24,8 +24,9 @@ def rewrap(runner: Runner) -> None:
     """
     if is_model_wrapper(runner.model):
         if not isinstance(runner.model, DistributedDataParallel):
-            raise ConfigError(f'model_wrapper_cfg: {type(runner.model).__name__} cannot be pruned; '
-                              'use MMDistributedDataParallel')
+            raise ConfigError(
+                f'model_wrapper_cfg: {type(runner.model).__name__} cannot be pruned; use MMDistributedDataParallel'
+            )
         model, runner.model = runner.model.module, None
         gc.collect()
         runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

@@ -34,7 +34,8 @@ def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:
                 return f'{key} of {type(schedule).__name__} is {now.get(key)!r:.40}'
     hub = runner.message_hub
     whole = all(isinstance(value, HistoryBuffer) for value in hub.log_scalars.values()) and all(
-        isinstance(value, bool) for value in hub._resumed_keys.values())
+        isinstance(value, bool) for value in hub._resumed_keys.values()
+    )
     return '' if whole else 'its log is damaged'
 
 
@@ -56,8 +57,11 @@ def _alike(known: object, found: object) -> bool:
     if isinstance(known, bool) or isinstance(found, bool):
         return type(known) is type(found)
     if isinstance(known, numbers.Real) or isinstance(found, numbers.Real):
-        return isinstance(known, (numbers.Real, Tensor)) and isinstance(found, (numbers.Real, Tensor)) \
+        return (
+            isinstance(known, (numbers.Real, Tensor))
+            and isinstance(found, (numbers.Real, Tensor))
             and abs(found) < 2**62
+        )
     if isinstance(known, (list, tuple)) and isinstance(found, (list, tuple)):
         return not known or len(found) > 0 and all(_alike(known[0], item) for item in found)
     return isinstance(found, type(known))

@@ -63,8 +63,9 @@ class SafeRunner(Runner):
             raise
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
             text = str(error).strip().splitlines() or ['']
-            raise CheckpointError(f'{filename}: this config cannot go on from it ({type(error).__name__}: '
-                                  f'{text[0]:.200})') from error
+            raise CheckpointError(
+                f'{filename}: this config cannot go on from it ({type(error).__name__}: {text[0]:.200})'
+            ) from error
         if problem := resumed_problem(self, self._schedules):
             raise CheckpointError(f'{filename}: no run can go on from it: {problem}')
         self._forget_foreign_files()
@@ -85,8 +86,11 @@ class SafeRunner(Runner):
 
     def _forget_foreign_files(self) -> None:
         """CheckpointHook deletes the files that a resumed run remembers: only those of this work dir may be meant."""
-        folders = [Path(self.work_dir) if hook.out_dir is None else Path(hook.out_dir) / Path(self.work_dir).name
-                   for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        folders = [
+            Path(self.work_dir) if hook.out_dir is None else Path(hook.out_dir) / Path(self.work_dir).name
+            for hook in self.hooks
+            if isinstance(hook, CheckpointHook)
+        ]
         known = self.message_hub.runtime_info
         for key in [key for key in known if key.startswith(('best_ckpt', 'last_ckpt'))]:
             found = [folder / Path(str(known[key])).name for folder in folders]
@@ -107,8 +111,10 @@ def run_problem(checkpoint: Mapping) -> str:
     """Why no run can go on from a checkpoint; empty if one can."""
     meta = checkpoint.get('meta') or {}
     if not {'epoch', 'iter'} <= set(meta):
-        return ('holds a network and no run to resume; resume from an epoch_N.pth or iter_N.pth, or give this one as '
-                'load_from')
+        return (
+            'holds a network and no run to resume; resume from an epoch_N.pth or iter_N.pth, or give this one as '
+            'load_from'
+        )
     for key in ('epoch', 'iter', 'seed'):
         value = meta.get(key)
         if not (type(value) is int and value >= 0 or (key == 'seed' and value is None)):
@@ -138,8 +144,14 @@ def latest_checkpoint(work_dir: str | os.PathLike, out_dir: str | None = None) -
             return None
         named = ''
     limit = int(match[1]) if (match := NUMBERED.fullmatch(named)) else None
-    numbered = sorted(((int(match[1]), path) for path in folder.glob('*.pth')
-                       if (match := NUMBERED.fullmatch(path.name)) and path.name != named), reverse=True)
+    numbered = sorted(
+        (
+            (int(match[1]), path)
+            for path in folder.glob('*.pth')
+            if (match := NUMBERED.fullmatch(path.name)) and path.name != named
+        ),
+        reverse=True,
+    )
     found = [folder / named] if named and (folder / named).is_file() else []
     found += [path for number, path in numbered if limit is None or number < limit]
     problems = []

@@ -43,9 +43,11 @@ class Schedule:
         try:
             schedule = cls(**(cfg or {}))
         except TypeError as error:
-            raise ConfigError('pruning.schedule: knows type, steps, interval, begin, amount and '
-                              f'fresh_optimizer; '
-                              f'{str(error).split("__init__() ")[-1]}') from error
+            raise ConfigError(
+                'pruning.schedule: knows type, steps, interval, begin, amount and '
+                f'fresh_optimizer; '
+                f'{str(error).split("__init__() ")[-1]}'
+            ) from error
         if not isinstance(schedule.type, str) or schedule.type not in SHAPES:
             raise ConfigError(f'pruning.schedule.type: one of {", ".join(SHAPES)}, got {schedule.type!r}')
         for key, least in (('steps', 1), ('interval', 1), ('begin', 0)):
@@ -54,8 +56,9 @@ class Schedule:
                 raise ConfigError(f'pruning.schedule.{key}: a whole number of at least {least}, got {value!r}')
         amount = schedule.amount
         if (schedule.type == 'exponential') != (isinstance(amount, float) and 0 < amount < 1):
-            raise ConfigError("pruning.schedule.amount: a share in (0, 1) for type='exponential', and only for it, "
-                              f'got {amount!r}')
+            raise ConfigError(
+                f"pruning.schedule.amount: a share in (0, 1) for type='exponential', and only for it, got {amount!r}"
+            )
         if schedule.type == 'one-shot' and schedule.steps != 1:
             raise ConfigError(f"pruning.schedule.steps: 'one-shot' has one step, got {schedule.steps}")
         return schedule

@@ -49,8 +49,9 @@ def recall_teacher(runner: Runner, blank: nn.Module, wanted: str) -> nn.Module:
     Raises:
         ConfigError: It is not there, or another network's is.
     """
-    folders = dict.fromkeys(Path(folder).absolute() for folder in
-                            (runner.work_dir, Path(str(runner._load_from or runner.work_dir)).parent))
+    folders = dict.fromkeys(
+        Path(folder).absolute() for folder in (runner.work_dir, Path(str(runner._load_from or runner.work_dir)).parent)
+    )
     found = [folder / FILE for folder in folders if (folder / FILE).is_file()]
     for path in found:
         teacher = load(copy.deepcopy(blank), path).eval()
@@ -62,7 +63,11 @@ def recall_teacher(runner: Runner, blank: nn.Module, wanted: str) -> nn.Module:
             return teacher
     places = ', '.join(str(folder) for folder in folders)
     if found:
-        raise ConfigError(f'resume: {found[0]} is not the dense network with which this run began (another run wrote '
-                          'into its work dir); without its teacher it cannot go on, start it anew')
-    raise ConfigError(f'resume: the dense network that teaches this run is kept beside its checkpoints as {FILE}, '
-                      f'and there is none in {places}; put it back, or start the run anew')
+        raise ConfigError(
+            f'resume: {found[0]} is not the dense network with which this run began (another run wrote '
+            'into its work dir); without its teacher it cannot go on, start it anew'
+        )
+    raise ConfigError(
+        f'resume: the dense network that teaches this run is kept beside its checkpoints as {FILE}, '
+        f'and there is none in {places}; put it back, or start the run anew'
+    )

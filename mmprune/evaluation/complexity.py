@@ -63,8 +63,11 @@ def module_flops(scope: Scope) -> dict[str, int]:
             counts = analyser.by_module()
         finally:
             logger.setLevel(level)
-    return {name.removeprefix('model').removeprefix('.'): int(count) for name, count in counts.items()
-            if name == 'model' or name.startswith('model.')}
+    return {
+        name.removeprefix('model').removeprefix('.'): int(count)
+        for name, count in counts.items()
+        if name == 'model' or name.startswith('model.')
+    }
 
 
 def measure(scope: Scope) -> Complexity:
@@ -77,10 +80,20 @@ def measure(scope: Scope) -> Complexity:
     while isinstance(example, (tuple, list)):
         example = example[0]
     shape = tuple(example.shape) if hasattr(example, 'shape') else ()
-    layers = {name: flops[name] for name, module in scope.model.named_modules()
-              if flops.get(name) and not any(module.children())}
-    return Complexity(params, params - masked, flops.get('', 0), inside,
-                      sum(flops.get(target, 0) for target in scope.targets), shape, layers)
+    layers = {
+        name: flops[name]
+        for name, module in scope.model.named_modules()
+        if flops.get(name) and not any(module.children())
+    }
+    return Complexity(
+        params,
+        params - masked,
+        flops.get('', 0),
+        inside,
+        sum(flops.get(target, 0) for target in scope.targets),
+        shape,
+        layers,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,10 @@ class _Layer:
 
     def cost(self, counts: Mapping[str, int]) -> tuple[float, float]:
         """(params, FLOPs) when the named groups have so many units."""
-        outs, ins = (1 + sum((counts.get(name, width) - width) * share for name, width, share in side)
-                     for side in (self.outs, self.ins))
+        outs, ins = (
+            1 + sum((counts.get(name, width) - width) * share for name, width, share in side)
+            for side in (self.outs, self.ins)
+        )
         return self.weights * outs * ins + self.biases * outs, self.flops * outs * ins
 
 
@@ -131,9 +146,12 @@ class CostModel:
                 sides.setdefault(member.module, ([], []))[1].append((group.name, group.width, share))
         names = {module: name for name, module in scope.model.named_modules()}
         #: Params and FLOPs inside the targets as they are.
-        self.total = {'params': float(sum(p.numel() for name, p in scope.model.named_parameters()
-                                          if is_inside(name, scope.targets))),
-                      'flops': float(sum(flops.get(target, 0) for target in scope.targets))}
+        self.total = {
+            'params': float(
+                sum(p.numel() for name, p in scope.model.named_parameters() if is_inside(name, scope.targets))
+            ),
+            'flops': float(sum(flops.get(target, 0) for target in scope.targets)),
+        }
         self._touched: dict[str, list[_Layer]] = {group.name: [] for group in groups}
         for module, (outs, ins) in sides.items():
             if not is_inside(names[module], scope.targets):
@@ -156,5 +174,9 @@ class CostModel:
 
     def per_unit(self) -> dict[str, dict[str, float]]:
         """Params and FLOPs that one unit of each group accounts for while everything else is whole."""
-        return {group.name: {kind: self.total[kind] - value for kind, value in
-                             self.remaining({group.name: group.width - 1}).items()} for group in self._groups}
+        return {
+            group.name: {
+                kind: self.total[kind] - value for kind, value in self.remaining({group.name: group.width - 1}).items()
+            }
+            for group in self._groups
+        }

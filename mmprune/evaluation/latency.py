@@ -30,8 +30,9 @@ class Latency:
     runs: int
 
 
-def measure_latency(candidates: Mapping[str, Callable[[], object]], runs: int = 30,
-                    warmup: int = 3) -> dict[str, Latency]:
+def measure_latency(
+    candidates: Mapping[str, Callable[[], object]], runs: int = 30, warmup: int = 3
+) -> dict[str, Latency]:
     """Time several calls alternately, so that a machine whose speed drifts treats them alike.
 
     Args:
@@ -51,8 +52,10 @@ def measure_latency(candidates: Mapping[str, Callable[[], object]], runs: int = 
                 _synchronize()
                 if i >= warmup:
                     times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: Latency(*(round(float(q), 3) for q in np.percentile(values, (5, 50, 95))), runs)
-            for name, values in times.items()}
+    return {
+        name: Latency(*(round(float(q), 3) for q in np.percentile(values, (5, 50, 95))), runs)
+        for name, values in times.items()
+    }
 
 
 def ratio(latencies: Mapping[str, Latency], slow: str, fast: str) -> float:
@@ -115,10 +118,14 @@ def why_slow(scope: Scope, rows: Sequence[LayerRow]) -> str:
         return f'{untouched:.0%} of its time is spent outside the layers that were cut'
     odd = [row for row in cut if row.after % FAST_MULTIPLE and not row.before % FAST_MULTIPLE]
     if odd:
-        return (f'{len(odd)} of {len(cut)} new widths are no multiple of {FAST_MULTIPLE}; '
-                f'set pruner.round_to={FAST_MULTIPLE} or 16')
-    return ('the layers that were cut wait for memory or for being started, not for arithmetic; it may be faster on '
-            'larger inputs (pruning.input_shape) or with fewer layers')
+        return (
+            f'{len(odd)} of {len(cut)} new widths are no multiple of {FAST_MULTIPLE}; '
+            f'set pruner.round_to={FAST_MULTIPLE} or 16'
+        )
+    return (
+        'the layers that were cut wait for memory or for being started, not for arithmetic; it may be faster on '
+        'larger inputs (pruning.input_shape) or with fewer layers'
+    )
 
 
 def _share_inside(scope: Scope, names: set[str]) -> float:
@@ -162,8 +169,10 @@ class LatencyModel:
         example = self.scope.probe_input()
         if self.shape is not None:
             if not isinstance(example, torch.Tensor) or len(self.shape) != example.dim():
-                raise ConfigError('pruner.allocator.target.shape: this network runs on '
-                                  f'{tuple(getattr(example, "shape", ()))}, got {tuple(self.shape)}')
+                raise ConfigError(
+                    'pruner.allocator.target.shape: this network runs on '
+                    f'{tuple(getattr(example, "shape", ()))}, got {tuple(self.shape)}'
+                )
             example = torch.randn(*self.shape, generator=torch.Generator().manual_seed(0)).to(example)
         self._dense, self._example = Scope(dense, example, self.scope.targets), example
 
@@ -204,8 +213,11 @@ def _stopwatch(scope: Scope, names: Iterable[str]) -> Iterator[list[float]]:
         spent[0] += time.perf_counter() - started[0]
 
     modules = [scope.model.get_submodule(name) for name in names]
-    hooks = [hook for module in modules
-             for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))]
+    hooks = [
+        hook
+        for module in modules
+        for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))
+    ]
     try:
         yield spent
     finally:

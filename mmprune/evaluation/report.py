@@ -72,8 +72,9 @@ class Report:
         """Plain data, with ``schema_version`` first; a metric that is no number (NaN) becomes None."""
         raw = {'schema_version': SCHEMA_VERSION, **asdict(self)}
         for stage in raw['stages']:
-            stage['metrics'] = {key: value if math.isfinite(value) else None
-                                for key, value in stage['metrics'].items()}
+            stage['metrics'] = {
+                key: value if math.isfinite(value) else None for key, value in stage['metrics'].items()
+            }
         return raw
 
     @classmethod
@@ -135,11 +136,19 @@ class Report:
         dense = self.stages[0] if self.stages else None
         for stage in self.stages:
             metrics = [f'{stage.metrics[key]:.4g}' if key in stage.metrics else '' for key in keys]
-            rows.append((
-                stage.name, *metrics, f'{human(stage.params)} ({_share(stage.params, dense.params)})',
-                human(stage.nonzero_params), f'{human(stage.flops)} ({_share(stage.flops, dense.flops)})',
-                _share(stage.target_flops, dense.target_flops), *(self._time(stage) for _ in timed),
-                f'{stage.seconds:.1f}', stage.note))
+            rows.append(
+                (
+                    stage.name,
+                    *metrics,
+                    f'{human(stage.params)} ({_share(stage.params, dense.params)})',
+                    human(stage.nonzero_params),
+                    f'{human(stage.flops)} ({_share(stage.flops, dense.flops)})',
+                    _share(stage.target_flops, dense.target_flops),
+                    *(self._time(stage) for _ in timed),
+                    f'{stage.seconds:.1f}',
+                    stage.note,
+                )
+            )
         return table(rows)
 
     def _time(self, stage: Stage) -> str:
@@ -150,8 +159,9 @@ class Report:
     def __str__(self) -> str:
         shape = '×'.join(map(str, self.input_shape))
         head = f'pruned {self.target or "the whole model"}; FLOPs are multiply-adds at input {shape}'
-        return '\n'.join([self.layer_table(), '', head, self.stage_table(),
-                          *(f'! {warning}' for warning in self.warnings)])
+        return '\n'.join(
+            [self.layer_table(), '', head, self.stage_table(), *(f'! {warning}' for warning in self.warnings)]
+        )
 
 
 def _share(part: float, whole: float) -> str:
@@ -182,9 +192,14 @@ def versions() -> Mapping[str, str]:
 
     from mmprune.version import __version__
 
-    found = {'mmprune': __version__, 'python': platform.python_version(), 'torch': torch.__version__,
-             'mmengine': mmengine.__version__, 'numpy': numpy.__version__,
-             'torch_pruning': getattr(torch_pruning, '__version__', '?')}
+    found = {
+        'mmprune': __version__,
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'mmengine': mmengine.__version__,
+        'numpy': numpy.__version__,
+        'torch_pruning': getattr(torch_pruning, '__version__', '?'),
+    }
     for name in ('mmcv', 'mmdet', 'mmpretrain'):
         try:
             found[name] = __import__(name).__version__

@@ -15,8 +15,21 @@ from mmprune.expanders.properties import GraphProperties, properties_of
 from mmprune.expanders.sparse_layer import SparseLayer
 from mmprune.hosts import Scope
 
-HEAD = ('layer', 'in → out', 'edges', 'density', 'unread in', 'dead out', 'degrees in', 'degrees out', 'σ1', 'σ2',
-        'bound', 'expansion', 'MACs')
+HEAD = (
+    'layer',
+    'in → out',
+    'edges',
+    'density',
+    'unread in',
+    'dead out',
+    'degrees in',
+    'degrees out',
+    'σ1',
+    'σ2',
+    'bound',
+    'expansion',
+    'MACs',
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,16 @@ def analyse(scope: Scope, masks: Mapping[str, Tensor], samples: int = 1000) -> l
         graphs = SparseLayer.of(name, scope.model.get_submodule(name)).graphs(mask)
         graph = graphs[0] if len(graphs) == 1 else block_diag(*graphs).astype(bool)
         share = float(mask.float().mean())
-        found.append(LayerGraph(name, int(mask.sum()), share, round(share * flops.get(name, 0)), flops.get(name, 0),
-                                properties_of(np.ascontiguousarray(graph), samples)))
+        found.append(
+            LayerGraph(
+                name,
+                int(mask.sum()),
+                share,
+                round(share * flops.get(name, 0)),
+                flops.get(name, 0),
+                properties_of(np.ascontiguousarray(graph), samples),
+            )
+        )
     return found
 
 
@@ -63,15 +84,41 @@ def analysis_table(layers: list[LayerGraph]) -> str:
     rows = [HEAD]
     for layer in layers:
         g = layer.graph
-        rows.append((layer.name, f'{g.inputs} → {g.outputs}', f'{g.edges}', f'{100 * layer.density:.2f} %',
-                     f'{g.unread_inputs}', f'{g.dead_outputs}', _range(g.left_degrees), _range(g.right_degrees),
-                     f'{g.sigma1:.2f}', f'{g.sigma2:.2f}', f'{g.ramanujan_bound:.2f}', f'{g.expansion:.2f}',
-                     human(layer.macs)))
+        rows.append(
+            (
+                layer.name,
+                f'{g.inputs} → {g.outputs}',
+                f'{g.edges}',
+                f'{100 * layer.density:.2f} %',
+                f'{g.unread_inputs}',
+                f'{g.dead_outputs}',
+                _range(g.left_degrees),
+                _range(g.right_degrees),
+                f'{g.sigma1:.2f}',
+                f'{g.sigma2:.2f}',
+                f'{g.ramanujan_bound:.2f}',
+                f'{g.expansion:.2f}',
+                human(layer.macs),
+            )
+        )
     macs, dense = sum(layer.macs for layer in layers), sum(layer.dense_macs for layer in layers)
-    rows.append(('all', '', f'{sum(layer.graph.edges for layer in layers)}', '',
-                 f'{sum(layer.graph.unread_inputs for layer in layers)}',
-                 f'{sum(layer.graph.dead_outputs for layer in layers)}', '', '', '', '', '', '',
-                 f'{human(macs)} of {human(dense)}'))
+    rows.append(
+        (
+            'all',
+            '',
+            f'{sum(layer.graph.edges for layer in layers)}',
+            '',
+            f'{sum(layer.graph.unread_inputs for layer in layers)}',
+            f'{sum(layer.graph.dead_outputs for layer in layers)}',
+            '',
+            '',
+            '',
+            '',
+            '',
+            '',
+            f'{human(macs)} of {human(dense)}',
+        )
+    )
     return table(rows)
 
 

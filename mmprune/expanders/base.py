@@ -60,5 +60,5 @@ def edge_count(inputs: int, outputs: int, degree: float, side: str, multi: bool 
 def spread(edges: int, vertices: int, rng: np.random.Generator) -> np.ndarray:
     """Degrees that differ by at most one and sum up to ``edges``, int64, shape ``(vertices,)``."""
     degrees = np.full(vertices, edges // vertices)
-    degrees[rng.permutation(vertices)[:edges % vertices]] += 1
+    degrees[rng.permutation(vertices)[: edges % vertices]] += 1
     return degrees

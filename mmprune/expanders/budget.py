@@ -18,8 +18,7 @@ def edges_by_density(layers: Iterable[SparseLayer], density: float) -> dict[str,
     return {layer.name: max(1, round(density * layer.pairs)) for layer in layers}
 
 
-def edges_by_params(layers: Sequence[SparseLayer], params: int, side: str,
-                    fixed: Mapping[str, int]) -> dict[str, int]:
+def edges_by_params(layers: Sequence[SparseLayer], params: int, side: str, fixed: Mapping[str, int]) -> dict[str, int]:
     """The largest degree, the same everywhere, whose weights fit; what is left goes to the layers edge by edge.
 
     Args:
@@ -46,8 +45,7 @@ def edges_by_params(layers: Sequence[SparseLayer], params: int, side: str,
     counts = counts_at(_largest(lambda degree: weights(counts_at(degree)) <= params, most))
     left = params - weights(counts)
     while left:
-        room = [layer for layer in free
-                if counts[layer.name] < layer.pairs and layer.groups * layer.taps <= left]
+        room = [layer for layer in free if counts[layer.name] < layer.pairs and layer.groups * layer.taps <= left]
         if not room:
             break
         for layer in room:

@@ -56,5 +56,5 @@ def _draw(vertices: int, samples: int, rng: np.random.Generator) -> tuple[np.nda
     np.put_along_axis(members, order, np.arange(vertices) < sizes[:, None], axis=1)
     bits = np.packbits(members.T, axis=1)
     padded = np.zeros((vertices, -(-samples // 64) * 8), dtype=np.uint8)
-    padded[:, :bits.shape[1]] = bits
+    padded[:, : bits.shape[1]] = bits
     return padded.view(np.uint64), sizes

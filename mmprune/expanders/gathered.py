@@ -40,7 +40,7 @@ class GatheredConv2d(nn.Module):
         for k in range(self.rounds):
             columns = torch.stack([inputs[k] for inputs in neighbours if len(inputs) > k])
             self.register_buffer(f'columns{k}', columns)
-            self.register_buffer(f'weight{k}', weight[order[:len(columns)], columns].unsqueeze(1).contiguous())
+            self.register_buffer(f'weight{k}', weight[order[: len(columns)], columns].unsqueeze(1).contiguous())
         is_sorted = torch.equal(order, torch.arange(len(order), device=order.device))
         self.register_buffer('place', None if is_sorted else torch.argsort(order))
         self.register_buffer('bias', None if conv.bias is None else conv.bias.detach()[:, None, None].clone())
@@ -51,8 +51,15 @@ class GatheredConv2d(nn.Module):
         for k in range(self.rounds):
             columns = getattr(self, f'columns{k}')
             count = len(columns)
-            part = F.conv2d(x.index_select(1, columns), getattr(self, f'weight{k}'), None, self.stride, self.padding,
-                            self.dilation, count)
+            part = F.conv2d(
+                x.index_select(1, columns),
+                getattr(self, f'weight{k}'),
+                None,
+                self.stride,
+                self.padding,
+                self.dilation,
+                count,
+            )
             if out is None:
                 out = F.pad(part, (0, 0, 0, 0, 0, self.out_channels - count)) if count < self.out_channels else part
             else:
@@ -111,8 +118,12 @@ def gather_convs(model: nn.Module, example: object, measure: bool = True) -> lis
 
 
 def _can_be_gathered(module: nn.Module) -> bool:
-    return (isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == 'zeros'
-            and bool(module.weight.detach().any()))
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.groups == 1
+        and module.padding_mode == 'zeros'
+        and bool(module.weight.detach().any())
+    )
 
 
 def _least_ms(module: nn.Module, x: Tensor) -> float:

@@ -48,6 +48,15 @@ def properties_of(graph: np.ndarray, samples: int = 1000, seed: int = 0) -> Grap
     left, right = graph.sum(axis=1), graph.sum(axis=0)
     sigma1, sigma2 = top_singular_values(graph)
     return GraphProperties(
-        *graph.shape, int(left.sum()), float(graph.mean()), int((left == 0).sum()), int((right == 0).sum()),
-        (int(left.min()), int(left.max())), (int(right.min()), int(right.max())), sigma1, sigma2,
-        ramanujan_bound(graph), Subsets(*graph.shape, samples, np.random.default_rng(seed)).expansion(graph))
+        *graph.shape,
+        int(left.sum()),
+        float(graph.mean()),
+        int((left == 0).sum()),
+        int((right == 0).sum()),
+        (int(left.min()), int(left.max())),
+        (int(right.min()), int(right.max())),
+        sigma1,
+        sigma2,
+        ramanujan_bound(graph),
+        Subsets(*graph.shape, samples, np.random.default_rng(seed)).expansion(graph),
+    )

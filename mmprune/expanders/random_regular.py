@@ -49,8 +49,9 @@ def _pair(inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> tu
     return left, rng.permutation(np.repeat(np.arange(outputs), spread(edges, outputs, rng)))
 
 
-def _swap_until_simple(left: np.ndarray, right: np.ndarray, shape: tuple[int, int], rng: np.random.Generator,
-                       rounds: int = 1000) -> np.ndarray | None:
+def _swap_until_simple(
+    left: np.ndarray, right: np.ndarray, shape: tuple[int, int], rng: np.random.Generator, rounds: int = 1000
+) -> np.ndarray | None:
     """Exchange the right ends of surplus edges with those of others until no pair occurs twice.
 
     Args:
@@ -71,8 +72,8 @@ def _swap_until_simple(left: np.ndarray, right: np.ndarray, shape: tuple[int, in
         if not len(surplus):
             return counts
         others = np.setdiff1d(np.arange(len(key)), surplus, assume_unique=True)
-        surplus = rng.permutation(surplus)[:len(others)]
-        partner = rng.permutation(others)[:len(surplus)]
+        surplus = rng.permutation(surplus)[: len(others)]
+        partner = rng.permutation(others)[: len(surplus)]
         # each swap makes two new pairs: none may be there already, nor be made by another swap of this round
         new = np.stack([left[surplus] * shape[1] + right[partner], left[partner] * shape[1] + right[surplus]])
         names, occurrences = np.unique(new, return_counts=True)

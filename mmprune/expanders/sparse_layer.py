@@ -37,8 +37,14 @@ class SparseLayer:
         if not isinstance(module, _ConvNd):
             return cls(name, module, module.in_features, module.out_features, 1, 1)
         groups = module.groups
-        return cls(name, module, module.in_channels // groups, module.out_channels // groups, groups,
-                   module.weight[0, 0].numel())
+        return cls(
+            name,
+            module,
+            module.in_channels // groups,
+            module.out_channels // groups,
+            groups,
+            module.weight[0, 0].numel(),
+        )
 
     @property
     def pairs(self) -> int:

@@ -9,8 +9,15 @@ from mmprune.models.initialization import KAIMING_CONVS
 from mmprune.registry import MODELS
 
 #: Expansion, channels, blocks, kernel and stride of the first block, of every stage of EfficientNet-B0.
-STAGES = ((1, 16, 1, 3, 1), (6, 24, 2, 3, 2), (6, 40, 2, 5, 2), (6, 80, 3, 3, 2), (6, 112, 3, 5, 1), (6, 192, 4, 5, 2),
-          (6, 320, 1, 3, 1))
+STAGES = (
+    (1, 16, 1, 3, 1),
+    (6, 24, 2, 3, 2),
+    (6, 40, 2, 5, 2),
+    (6, 80, 3, 3, 2),
+    (6, 112, 3, 5, 1),
+    (6, 192, 4, 5, 2),
+    (6, 320, 1, 3, 1),
+)
 SWISH = {'type': 'Swish'}
 
 
@@ -47,14 +54,17 @@ class MBConv(nn.Module):
         drop: Probability that training skips the block of an image, where there is a sum.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int,
-                 drop: float) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int, drop: float
+    ) -> None:
         super().__init__()
         inner, norm = expansion * in_channels, {'type': 'BN'}
-        self.widen = nn.Identity() if expansion == 1 else ConvModule(
-            in_channels, inner, 1, norm_cfg=norm, act_cfg=SWISH)
-        self.depthwise = ConvModule(inner, inner, kernel, stride=stride, padding=kernel // 2, groups=inner,
-                                    norm_cfg=norm, act_cfg=SWISH)
+        self.widen = (
+            nn.Identity() if expansion == 1 else ConvModule(in_channels, inner, 1, norm_cfg=norm, act_cfg=SWISH)
+        )
+        self.depthwise = ConvModule(
+            inner, inner, kernel, stride=stride, padding=kernel // 2, groups=inner, norm_cfg=norm, act_cfg=SWISH
+        )
         self.se = SqueezeExcitation(inner, max(1, in_channels // 4))
         self.project = ConvModule(inner, out_channels, 1, norm_cfg=norm, act_cfg=None)
         self.drop_path = DropPath(drop)
@@ -86,8 +96,13 @@ class CIFAREfficientNet(BaseModule):
 
     out_channels = 320
 
-    def __init__(self, dropout: float = 0.2, drop_path_rate: float = 0.2, in_channels: int = 3,
-                 init_cfg: dict | list[dict] | None = KAIMING_CONVS) -> None:
+    def __init__(
+        self,
+        dropout: float = 0.2,
+        drop_path_rate: float = 0.2,
+        in_channels: int = 3,
+        init_cfg: dict | list[dict] | None = KAIMING_CONVS,
+    ) -> None:
         super().__init__(init_cfg)
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'CIFAREfficientNet: drop_path_rate={drop_path_rate} must lie in [0, 1)')
@@ -95,8 +110,16 @@ class CIFAREfficientNet(BaseModule):
         blocks, width, total = [], 32, sum(stage[2] for stage in STAGES)
         for expansion, channels, count, kernel, stride in STAGES:
             for index in range(count):
-                blocks.append(MBConv(width, channels, expansion, kernel, stride if index == 0 else 1,
-                                     drop_path_rate * len(blocks) / total))
+                blocks.append(
+                    MBConv(
+                        width,
+                        channels,
+                        expansion,
+                        kernel,
+                        stride if index == 0 else 1,
+                        drop_path_rate * len(blocks) / total,
+                    )
+                )
                 width = channels
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout2d(dropout)

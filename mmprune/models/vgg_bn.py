@@ -28,6 +28,11 @@ class VGGBN(CIFARVGG):
         [(1, 128, 16, 16), (1, 256, 8, 8), (1, 512, 4, 4), (1, 512, 4, 4)]
     """
 
-    def __init__(self, depth: int = 16, out_indices: Sequence[int] = (1, 2, 3, 4), last_pool: str | None = None,
-                 **kwargs: object) -> None:
+    def __init__(
+        self,
+        depth: int = 16,
+        out_indices: Sequence[int] = (1, 2, 3, 4),
+        last_pool: str | None = None,
+        **kwargs: object,
+    ) -> None:
         super().__init__(depth, out_indices=out_indices, last_pool=last_pool, **kwargs)

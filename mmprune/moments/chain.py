@@ -61,8 +61,11 @@ def reader_taps(branch: Branch, rho: float = READER_RHO) -> Tensor:
 def chain_key(branch: Branch) -> tuple:
     """Equal for branches whose chains are the same steps."""
     return tuple(
-        (type(step).__name__, *(getattr(step, key, '') for key in ('name', 'kind', 'reader')),
-         id(getattr(step, 'module', None)))
+        (
+            type(step).__name__,
+            *(getattr(step, key, '') for key in ('name', 'kind', 'reader')),
+            id(getattr(step, 'module', None)),
+        )
         for step in branch.chain
     )
 

@@ -44,8 +44,9 @@ class MomentCheck:
     problem: str = ''
 
 
-def check_moments(sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
-                  images: Iterable[Tensor] | None = None) -> list[MomentCheck]:
+def check_moments(
+    sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None, images: Iterable[Tensor] | None = None
+) -> list[MomentCheck]:
     """Compare the model with the running variances, and with measured activations where images are given.
 
     Args:

@@ -64,8 +64,10 @@ class DriftCorrection:
     def remember(self, statistics: Statistics) -> None:
         """Take in what was measured on the dense network, and forget everything else."""
         self._gone.clear()
-        self._dense = {norm: ((norm.running_mean.clone(), norm.running_var.clone()), measured)
-                       for norm, measured in statistics.items()}
+        self._dense = {
+            norm: ((norm.running_mean.clone(), norm.running_var.clone()), measured)
+            for norm, measured in statistics.items()
+        }
 
     def cut(self, site: Site, keep: Tensor) -> None:
         """Note that a site keeps only the units ``keep``."""
@@ -97,8 +99,9 @@ class DriftCorrection:
         return lost
 
 
-def correct_drift(norm: nn.Module, stored: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor],
-                  after: tuple[Tensor, Tensor]) -> None:
+def correct_drift(
+    norm: nn.Module, stored: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+) -> None:
     """Set running statistics to those of the old network, moved as the measured ones moved.
 
     Args:

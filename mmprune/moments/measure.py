@@ -59,8 +59,9 @@ def samples_of(branch: Branch, value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure_moments(branches: Sequence[Branch], forward: Callable[[Tensor], object], images: Iterable[Tensor],
-                    normalise: bool = False) -> list[Moments]:
+def measure_moments(
+    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: Iterable[Tensor], normalise: bool = False
+) -> list[Moments]:
     """Moments of the units at the input of every branch, over all images and positions.
 
     Args:
@@ -88,8 +89,9 @@ def measure_moments(branches: Sequence[Branch], forward: Callable[[Tensor], obje
 
 
 @torch.no_grad()
-def measure_sizes(branches: Sequence[Branch], forward: Callable[[Tensor], object],
-                  images: Iterable[Tensor]) -> list[tuple[int, ...]]:
+def measure_sizes(
+    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: Iterable[Tensor]
+) -> list[tuple[int, ...]]:
     """Height and width of every branch's input; one batch is enough."""
     sizes: list[tuple[int, ...]] = [()] * len(branches)
     with _watching(branches, lambda i, value: sizes.__setitem__(i, map_size(value))):
@@ -108,7 +110,8 @@ def map_size(value: Tensor) -> tuple[int, ...]:
 def _watching(branches: Sequence[Branch], observe: Callable[[int, Tensor], None]) -> Iterator[None]:
     handles = [
         branch.module.register_forward_pre_hook(lambda module, args, i=i: observe(i, args[0].detach()))
-        for i, branch in enumerate(branches)]
+        for i, branch in enumerate(branches)
+    ]
     try:
         yield
     finally:

@@ -47,8 +47,9 @@ class Pruner(ABC):
     default_restorer: str | None = 'MomentRestoration'
 
     @abstractmethod
-    def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
-             dense_widths: Mapping[str, int] | None = None) -> Plan:
+    def plan(
+        self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
+    ) -> Plan:
         """Score and allocate.
 
         Args:

@@ -30,9 +30,17 @@ from mmprune.tracing import tracing_mode
 class ChannelPruner(Pruner):
     """Removes channels, group by group, on the groups of the traced network."""
 
-    def __init__(self, criterion: str | dict | Criterion = 'L2Norm', allocator: dict | Allocator | None = None,
-                 keep: Sequence[str] = (), overrides: Mapping[str, float] | None = None, round_to: int = 1,
-                 min_channels: int | None = None, prune_interface: bool = False, order: str = 'dense') -> None:
+    def __init__(
+        self,
+        criterion: str | dict | Criterion = 'L2Norm',
+        allocator: dict | Allocator | None = None,
+        keep: Sequence[str] = (),
+        overrides: Mapping[str, float] | None = None,
+        round_to: int = 1,
+        min_channels: int | None = None,
+        prune_interface: bool = False,
+        order: str = 'dense',
+    ) -> None:
         """See the class.
 
         Args:
@@ -59,13 +67,16 @@ class ChannelPruner(Pruner):
         if order not in ('dense', 'sequential'):
             raise ConfigError(f"pruner.order: must be 'dense' or 'sequential', got {order!r}")
         if order == 'sequential' and self.allocator is not None and self.allocator.needs_scores:
-            raise ConfigError("pruner.order='sequential' scores one layer after the other; "
-                              f'{type(self.allocator).__name__} compares all scores: use Uniform or WidthDependent')
+            raise ConfigError(
+                "pruner.order='sequential' scores one layer after the other; "
+                f'{type(self.allocator).__name__} compares all scores: use Uniform or WidthDependent'
+            )
         self.round_to, self.min_channels, self.order = round_to, min_channels, order
         self.prune_interface = prune_interface
 
-    def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
-             dense_widths: Mapping[str, int] | None = None) -> ChannelPlan:
+    def plan(
+        self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
+    ) -> ChannelPlan:
         """See :meth:`Pruner.plan`."""
         scope = scope.with_heads() if self.prune_interface else scope
         groups = find_groups(scope.model, scope.forward, scope.example, scope.targets, self.prune_interface, self.keep)
@@ -82,16 +93,28 @@ class ChannelPruner(Pruner):
         with tracing_mode(scope.model):
             self.criterion.prepare(free, scope.forward, self.criterion.images_for(scope.example, images))
         keeps = self._choose(free, scope, fraction, dense_widths or {}, images)
-        rows = [LayerRow(g.name, g.width, len(keeps[g.name]) if g.name in keeps else g.width,
-                         g.reason or ('' if g.name in keeps else
-                                      self.criterion.remark(g) or 'nothing to remove at this ratio'),
-                         [m.name for m in g.members()]) for g in groups]
+        rows = [
+            LayerRow(
+                g.name,
+                g.width,
+                len(keeps[g.name]) if g.name in keeps else g.width,
+                g.reason or ('' if g.name in keeps else self.criterion.remark(g) or 'nothing to remove at this ratio'),
+                [m.name for m in g.members()],
+            )
+            for g in groups
+        ]
         measurer = getattr(self.allocator, 'measurer', None)
         note = measurer.describe(images) if measurer else ''
         return ChannelPlan(rows, self._warnings(rows, keeps), scope, groups, keeps, note=note)
 
-    def _choose(self, groups: Sequence[ChannelGroup], scope: Scope, fraction: float,
-                dense_widths: Mapping[str, int], images: Images) -> dict[str, Tensor]:
+    def _choose(
+        self,
+        groups: Sequence[ChannelGroup],
+        scope: Scope,
+        fraction: float,
+        dense_widths: Mapping[str, int],
+        images: Images,
+    ) -> dict[str, Tensor]:
         if self.allocator is None:
             return self._choose_by_criterion(groups, scope, fraction)
         scores = {} if self.order == 'sequential' else {g.name: self._scores(g) for g in groups}
@@ -111,16 +134,20 @@ class ChannelPruner(Pruner):
         def remaining(kept: Mapping[str, int]) -> dict[str, float]:
             counts = {g.name: count(g, kept[g.name]) for g in groups}
             left = costs().remaining(counts)
-            return {'units': sum(counts.values()) / sum(g.width for g in groups),
-                    **{kind: left[kind] / whole for kind, whole in costs().total.items() if whole}}
+            return {
+                'units': sum(counts.values()) / sum(g.width for g in groups),
+                **{kind: left[kind] / whole for kind, whole in costs().total.items() if whole},
+            }
 
         self.criterion.settle(groups, remaining)
         keeps = {}
         for group in groups:
             keep = self.criterion.select(group)
             if keep is None:
-                raise ConfigError('pruner.allocator: missing; only criteria that decide the widths themselves can do '
-                                  f'without, {type(self.criterion).__name__} cannot')
+                raise ConfigError(
+                    'pruner.allocator: missing; only criteria that decide the widths themselves can do '
+                    f'without, {type(self.criterion).__name__} cannot'
+                )
             keep, wanted = keep.cpu(), count(group, len(keep))
             if wanted != len(keep):
                 scores = self._scores(group)
@@ -147,24 +174,42 @@ class ChannelPruner(Pruner):
     def _scores(self, group: ChannelGroup) -> Tensor:
         scores = self.criterion.scores(group).cpu()
         if scores.shape != (group.width,):
-            raise RuntimeError(f'{type(self.criterion).__name__} gave {tuple(scores.shape)} scores for {group.name}, '
-                               f'which has {group.width} units')
+            raise RuntimeError(
+                f'{type(self.criterion).__name__} gave {tuple(scores.shape)} scores for {group.name}, '
+                f'which has {group.width} units'
+            )
         if not torch.isfinite(scores).all():
-            raise ConfigError(f'load_from: the weights of {group.name} give non-finite scores '
-                              f'({type(self.criterion).__name__}); the checkpoint holds NaN or Inf')
+            raise ConfigError(
+                f'load_from: the weights of {group.name} give non-finite scores '
+                f'({type(self.criterion).__name__}); the checkpoint holds NaN or Inf'
+            )
         return scores
 
-    def _counts(self, groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], scope: Scope, fraction: float,
-                dense_widths: Mapping[str, int], images: Images) -> dict[str, int]:
+    def _counts(
+        self,
+        groups: Sequence[ChannelGroup],
+        scores: Mapping[str, Tensor],
+        scope: Scope,
+        fraction: float,
+        dense_widths: Mapping[str, int],
+        images: Images,
+    ) -> dict[str, int]:
         """Kept units per group, from a ratio or from a search for a budget."""
         target = self.allocator.target
         kind, share, options = split_target(target) if target else ('', 1.0, {})
         costs = CostModel(scope, groups, None if kind == 'flops' else self._free_flops(scope))
         per_unit = costs.per_unit()
-        layers = [Layer(name=g.name, width=max(g.width, dense_widths.get(g.name, g.width)),
-                        shape=tuple(g.producers[0].module.weight.shape),
-                        scores=_pad(scores.get(g.name), dense_widths.get(g.name, g.width)),
-                        params=per_unit[g.name]['params'], flops=per_unit[g.name]['flops']) for g in groups]
+        layers = [
+            Layer(
+                name=g.name,
+                width=max(g.width, dense_widths.get(g.name, g.width)),
+                shape=tuple(g.producers[0].module.weight.shape),
+                scores=_pad(scores.get(g.name), dense_widths.get(g.name, g.width)),
+                params=per_unit[g.name]['params'],
+                flops=per_unit[g.name]['flops'],
+            )
+            for g in groups
+        ]
 
         if self.allocator.measurer is not None:
             cuts = [ChannelCut(group.name, group.readers, scores[group.name]) for group in groups]
@@ -172,8 +217,10 @@ class ChannelPruner(Pruner):
 
         def counts_at(ratio: float, strict: bool) -> dict[str, int]:
             wanted = self.allocator.keep_counts(layers, ratio)
-            return {g.name: self._round(self._override(g, scope, n, fraction, layer.width), g, ratio, strict)
-                    for g, layer, n in zip(groups, layers, wanted)}
+            return {
+                g.name: self._round(self._override(g, scope, n, fraction, layer.width), g, ratio, strict)
+                for g, layer, n in zip(groups, layers, wanted)
+            }
 
         if target is None:
             return counts_at(self.allocator.ratio * fraction, strict=True)
@@ -187,24 +234,34 @@ class ChannelPruner(Pruner):
             raise ConfigError(f'pruner.allocator.target[{kind!r}]: {error}') from error
         return counts_at(ratio, strict=False)
 
-    def _budget(self, kind: str, options: Mapping, costs: CostModel, scope: Scope, groups: Sequence[ChannelGroup],
-                dense: Mapping[str, int]) -> tuple[CostModel | LatencyModel, float]:
+    def _budget(
+        self,
+        kind: str,
+        options: Mapping,
+        costs: CostModel,
+        scope: Scope,
+        groups: Sequence[ChannelGroup],
+        dense: Mapping[str, int],
+    ) -> tuple[CostModel | LatencyModel, float]:
         """What prices a choice of widths by the target's quantity, and how exactly a ratio is worth searching."""
         if kind in costs.total:
             return costs, 1e-4
         if kind != 'latency':
             raise ConfigError(f'pruner.allocator.target: knows params, flops and latency, got {kind!r}')
         if any(dense[group.name] > group.width for group in groups):
-            raise ConfigError('pruner.allocator.target: latency is measured against the network as it is, and this '
-                              'one is cut in steps; give flops or params, or no pruning.schedule')
+            raise ConfigError(
+                'pruner.allocator.target: latency is measured against the network as it is, and this '
+                'one is cut in steps; give flops or params, or no pruning.schedule'
+            )
         return LatencyModel(scope, groups, **options), 1e-2
 
     def _free_flops(self, scope: Scope) -> dict[str, int] | None:
         """FLOPs are measured only for allocators that ask: tracing them costs more than everything else here."""
         return None if getattr(self.allocator, 'needs_flops', False) else {}
 
-    def _override(self, group: ChannelGroup, scope: Scope, count: int, fraction: float,
-                  dense_width: int | None = None) -> int:
+    def _override(
+        self, group: ChannelGroup, scope: Scope, count: int, fraction: float, dense_width: int | None = None
+    ) -> int:
         pattern = matches(group.name, list(self.overrides), scope.targets)
         width = dense_width or group.width
         return count if pattern is None else math.floor(width * (1 - self.overrides[pattern] * fraction))
@@ -215,19 +272,23 @@ class ChannelPruner(Pruner):
         if count < 1 and strict and self.min_channels is None:
             raise ConfigError(
                 f'pruner.allocator.ratio: {ratio:g} leaves no channel of {group.name} (width {group.width}); '
-                f'take less than {1 - 1 / group.width:.3f}, or set pruner.min_channels')
+                f'take less than {1 - 1 / group.width:.3f}, or set pruner.min_channels'
+            )
         if self.round_to > 1 and group.width >= self.round_to:
             count = max(self.round_to, (count + self.round_to // 2) // self.round_to * self.round_to)
         return min(group.width, max(count, self.min_channels or 1))
 
     def _warnings(self, rows: Sequence[LayerRow], keeps: Keeps) -> list[str]:
-        odd = [row for row in rows
-               if row.name in keeps and row.after % FAST_MULTIPLE and not row.before % FAST_MULTIPLE]
+        odd = [
+            row for row in rows if row.name in keeps and row.after % FAST_MULTIPLE and not row.before % FAST_MULTIPLE
+        ]
         if not odd:
             return []
-        return [f'{len(odd)} of {len(keeps)} new widths are no multiple of {FAST_MULTIPLE} (e.g. {odd[0].name}: '
-                f'{odd[0].after}) and will be slow in onnxruntime and on GPUs; for deployment set '
-                f'pruner.round_to={FAST_MULTIPLE}']
+        return [
+            f'{len(odd)} of {len(keeps)} new widths are no multiple of {FAST_MULTIPLE} (e.g. {odd[0].name}: '
+            f'{odd[0].after}) and will be slow in onnxruntime and on GPUs; for deployment set '
+            f'pruner.round_to={FAST_MULTIPLE}'
+        ]
 
 
 def _keep_former_grouped_convs(model: nn.Module, groups: Sequence[ChannelGroup]) -> None:

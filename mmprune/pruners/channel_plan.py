@@ -62,7 +62,8 @@ class ChannelPlan(Plan):
         if error > TOLERANCE:
             raise RuntimeError(
                 f'the sliced network is not the zeroed dense one ({problem}); this is a defect of mmprune '
-                'or of the traced coupling, and the network was left whole')
+                'or of the traced coupling, and the network was left whole'
+            )
         self._note()
         slice_groups(model, self.groups, self.keeps)
 

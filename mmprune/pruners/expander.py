@@ -53,11 +53,22 @@ class ExpanderPruner(Pruner):
 
     default_restorer = None
 
-    def __init__(self, graph: str | dict | GraphModel = 'RandomRegular', degree: float | None = None,
-                 degree_side: str | None = None, density: float | None = None, params: float | None = None,
-                 overrides: Mapping[str, float] | None = None, keep: Sequence[str] = (), dense_stem: bool = False,
-                 dense_head: bool = True, select: str | dict | Selection | None = None, shared: bool = False,
-                 seed: int | None = None, compat: str | None = None) -> None:
+    def __init__(
+        self,
+        graph: str | dict | GraphModel = 'RandomRegular',
+        degree: float | None = None,
+        degree_side: str | None = None,
+        density: float | None = None,
+        params: float | None = None,
+        overrides: Mapping[str, float] | None = None,
+        keep: Sequence[str] = (),
+        dense_stem: bool = False,
+        dense_head: bool = True,
+        select: str | dict | Selection | None = None,
+        shared: bool = False,
+        seed: int | None = None,
+        compat: str | None = None,
+    ) -> None:
         """See the class.
 
         Args:
@@ -83,11 +94,16 @@ class ExpanderPruner(Pruner):
         self.graph = build_part(GRAPHS, graph, 'pruner.graph')
         if not isinstance(self.graph, GraphModel):
             raise ConfigError(f"pruner.graph: a graph model such as 'XNet', got {graph!r}")
-        given = {key: value for key, value in (('degree', degree), ('density', density), ('params', params))
-                 if value is not None}
+        given = {
+            key: value
+            for key, value in (('degree', degree), ('density', density), ('params', params))
+            if value is not None
+        }
         if len(given) != 1:
-            raise ConfigError('pruner: give exactly one of `degree` (e.g. 3), `density` (e.g. 0.01) and `params` '
-                              f'(e.g. 100000), got {", ".join(given) or "none"}')
+            raise ConfigError(
+                'pruner: give exactly one of `degree` (e.g. 3), `density` (e.g. 0.01) and `params` '
+                f'(e.g. 100000), got {", ".join(given) or "none"}'
+            )
         for key, value in (*given.items(), *((f'overrides[{k!r}]', v) for k, v in (overrides or {}).items())):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise ConfigError(f'pruner.{key}: a number above 0, got {value!r}')
@@ -108,12 +124,14 @@ class ExpanderPruner(Pruner):
         self.selection = _read_selection(select)
         self.shared, self.seed, self.compat = shared, seed, compat
 
-    def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
-             dense_widths: Mapping[str, int] | None = None) -> WeightPlan:
+    def plan(
+        self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
+    ) -> WeightPlan:
         """See :meth:`Pruner.plan`; graphs are drawn once, not step by step. Earlier masks only shrink."""
         if fraction != 1:
-            raise ConfigError('pruning.schedule: ExpanderPruner draws its graphs once, before training; remove the '
-                              'schedule')
+            raise ConfigError(
+                'pruning.schedule: ExpanderPruner draws its graphs once, before training; remove the schedule'
+            )
         layers, dense = self._layers(scope)
         edges = self.edges(layers, scope)
         plan = (FrozenPlan if self.compat else WeightPlan)(scope=scope)
@@ -126,24 +144,35 @@ class ExpanderPruner(Pruner):
             reason = 'its graph is complete' if mask.all() else ''
             plan.rows.append(LayerRow(layer.name, mask.numel(), int(mask.sum()), reason, [layer.name]))
             dead += sum(int((~graph.any(axis=0)).sum()) for graph in graphs)
-        plan.rows += [LayerRow(name, module.weight.numel(), module.weight.numel(), reason, [name])
-                      for name, (module, reason) in dense.items()]
+        plan.rows += [
+            LayerRow(name, module.weight.numel(), module.weight.numel(), reason, [name])
+            for name, (module, reason) in dense.items()
+        ]
         if not any(int((~mask).sum()) for mask in plan.masks.values()) and self.density != 1:
             plan.warnings.append('pruner: every graph is complete, nothing is pruned; lower the degree')
         if self.compat:
-            plan.warnings.append(f'pruner.compat={FROZEN_OUTSIDE!r}: weights outside the graphs are not zero but '
-                                 'frozen; they take part in every forward, and non-zero parameters count them')
+            plan.warnings.append(
+                f'pruner.compat={FROZEN_OUTSIDE!r}: weights outside the graphs are not zero but '
+                'frozen; they take part in every forward, and non-zero parameters count them'
+            )
         plan.note = self._note(layers, dead, plan)
         return plan
 
     def _note(self, layers: Mapping[str, SparseLayer], dead: int, plan: WeightPlan) -> str:
         count = sum(int(plan.masks[layer.name].sum()) // layer.taps for layer in layers.values())
         pairs = sum(layer.pairs * layer.groups for layer in layers.values())
-        amount = (f'degree {self.degree:g} ({self.side})' if self.degree else
-                  f'density {self.density:g}' if self.density else f'{self.params:g} parameters')
+        amount = (
+            f'degree {self.degree:g} ({self.side})'
+            if self.degree
+            else f'density {self.density:g}'
+            if self.density
+            else f'{self.params:g} parameters'
+        )
         weights = sum(int(mask.sum()) for mask in plan.masks.values())
-        return (f'{type(self.graph).__name__}, {amount}, seed {self._seed()}: {human(count)} edges '
-                f'({100 * count / pairs:.2f} %), {weights:,} weights, {dead} dead outputs')
+        return (
+            f'{type(self.graph).__name__}, {amount}, seed {self._seed()}: {human(count)} edges '
+            f'({100 * count / pairs:.2f} %), {weights:,} weights, {dead} dead outputs'
+        )
 
     def graphs(self, layer: SparseLayer, edges: int) -> list[np.ndarray]:
         """The graph of every group of a layer: bool, shape (inputs, outputs).
@@ -179,8 +208,10 @@ class ExpanderPruner(Pruner):
         try:
             return edges_by_params(list(layers.values()), max(0, wanted - rest), self.side, fixed)
         except ValueError as error:
-            raise ConfigError(f'pruner.params: {wanted:,}, of which {rest:,} are biases, norms and dense layers; for '
-                              f'the rest {error}') from error
+            raise ConfigError(
+                f'pruner.params: {wanted:,}, of which {rest:,} are biases, norms and dense layers; for '
+                f'the rest {error}'
+            ) from error
 
     def _layers(self, scope: Scope) -> tuple[dict[str, SparseLayer], dict[str, tuple[nn.Module, str]]]:
         """The layers that get graphs, and those of the targets that stay dense with the reason; in forward order."""
@@ -225,7 +256,9 @@ def _read_selection(select: str | dict | Selection | None) -> Selection | None:
     try:
         return Selection(**options)
     except TypeError as error:
-        raise ConfigError("pruner.select: None, 'expansion', 'sigma2', or a dict with `by`, `candidates` and "
-                          f'`samples`, got {select!r}') from error
+        raise ConfigError(
+            "pruner.select: None, 'expansion', 'sigma2', or a dict with `by`, `candidates` and "
+            f'`samples`, got {select!r}'
+        ) from error
     except ValueError as error:
         raise ConfigError(f'pruner.{error}') from error

@@ -64,15 +64,17 @@ class WeightPlan(Plan):
             if all(torch.equal(value, before[key]) for key, value in model.state_dict().items()):
                 self.warnings.append(
                     f'restorer: {type(restorer).__name__} found nothing to repair in a masked network; batch norms '
-                    "are repaired by dict(type='MomentRestoration', moments='noise') and by BNRecalibration")
+                    "are repaired by dict(type='MomentRestoration', moments='noise') and by BNRecalibration"
+                )
 
 
 @PRUNERS.register_module()
 class WeightPruner(Pruner):
     """Zeroes the smallest weights of every conv and linear layer, as many as the allocator (or a pattern) says."""
 
-    def __init__(self, allocator: dict | Allocator | None = None, keep: Sequence[str] = (),
-                 pattern: str | None = None) -> None:
+    def __init__(
+        self, allocator: dict | Allocator | None = None, keep: Sequence[str] = (), pattern: str | None = None
+    ) -> None:
         """See the class.
 
         Args:
@@ -87,12 +89,15 @@ class WeightPruner(Pruner):
         self.pattern = None if pattern is None else _read_pattern(pattern)
         self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'pruner.allocator')
         if allocator is not None and self.allocator.target and set(self.allocator.target) - {'params', 'flops'}:
-            raise ConfigError(f'pruner.allocator.target: knows params and flops (masks do not make a network '
-                              f'faster), got {self.allocator.target}')
+            raise ConfigError(
+                f'pruner.allocator.target: knows params and flops (masks do not make a network '
+                f'faster), got {self.allocator.target}'
+            )
         self.keep = [keep] if isinstance(keep, str) else list(keep)
 
-    def plan(self, scope: Scope, images: Images = None, fraction: float = 1.0,
-             dense_widths: Mapping[str, int] | None = None) -> WeightPlan:
+    def plan(
+        self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
+    ) -> WeightPlan:
         """See :meth:`Pruner.plan`; earlier masks only shrink, and ratios are shares of the dense network."""
         if self.pattern is not None:
             return self._plan_pattern(scope)
@@ -139,13 +144,14 @@ class WeightPruner(Pruner):
         return max(0.0, 1 - (1 - ratio) * whole / alive) if alive else 0.0
 
     def _ratio_for_target(self, layers: Sequence[Layer], fraction: float) -> float:
-        (kind, share), = self.allocator.target.items()
+        ((kind, share),) = self.allocator.target.items()
         price = [layer.flops if kind == 'flops' else 1.0 for layer in layers]
         whole = sum(p * layer.width for p, layer in zip(price, layers))
         try:
-            return search_ratio(lambda ratio: sum(
-                p * n for p, n in zip(price, self.allocator.keep_counts(layers, ratio))) / whole,
-                1 - (1 - share) * fraction)
+            return search_ratio(
+                lambda ratio: sum(p * n for p, n in zip(price, self.allocator.keep_counts(layers, ratio))) / whole,
+                1 - (1 - share) * fraction,
+            )
         except ValueError as error:
             raise ConfigError(f'pruner.allocator.target[{kind!r}]: {error}') from error
 
@@ -194,10 +200,16 @@ def pattern_mask(scores: Tensor, most: int, block: int) -> Tensor:
 
 
 def _layer(cut: WeightCut, flops: int) -> Layer:
-    module, = cut.modules
+    (module,) = cut.modules
     size = module.weight.numel()
-    return Layer(name=cut.name, width=size, shape=tuple(module.weight.shape), scores=magnitudes(module).cpu(),
-                 flops=flops / size, alive=cut.alive)
+    return Layer(
+        name=cut.name,
+        width=size,
+        shape=tuple(module.weight.shape),
+        scores=magnitudes(module).cpu(),
+        flops=flops / size,
+        alive=cut.alive,
+    )
 
 
 def magnitudes(module: nn.Module) -> Tensor:

@@ -40,10 +40,13 @@ def load_information(path: str | Path) -> dict[str, dict]:
     if version != VERSION:
         raise ValueError(f'criterion.structure: {path} has version {version!r:.40}, this mmprune reads {VERSION}')
     for name, total, kept, order in entries:
-        if type(total) is not int or not all(isinstance(units, list) and all(type(unit) is int for unit in units)
-                                             for units in (kept, order)):
-            raise ValueError(f'criterion.structure: {path}: {name} needs a number as "total", and lists of numbers as '
-                             '"kept" and "order"')
+        if type(total) is not int or not all(
+            isinstance(units, list) and all(type(unit) is int for unit in units) for units in (kept, order)
+        ):
+            raise ValueError(
+                f'criterion.structure: {path}: {name} needs a number as "total", and lists of numbers as '
+                '"kept" and "order"'
+            )
         if len(order) != total or sorted(order) != list(range(total)):
             raise ValueError(f'criterion.structure: {path}: "order" of {name} must hold 0 … {total - 1} once each')
         if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= total:

@@ -34,8 +34,12 @@ class Restorer(ABC):
         """
         return images
 
-    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
-                images: Iterable[Tensor] | None = None) -> None:
+    def prepare(
+        self,
+        sites: Sequence[Site],
+        forward: Callable[[Tensor], object] | None = None,
+        images: Iterable[Tensor] | None = None,
+    ) -> None:
         """Look at the dense network before anything changes.
 
         Args:
@@ -56,6 +60,7 @@ class Restorer(ABC):
         """
         return 'this restorer works on the whole network'
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
-                      images: Iterable[Tensor] | None) -> None:
+    def restore_model(
+        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Repair the sliced network as a whole (e.g. its batch-norm statistics)."""

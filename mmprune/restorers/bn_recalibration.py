@@ -34,8 +34,12 @@ class BNRecalibration(Restorer):
     def __init__(self, control: bool = False) -> None:
         self.control, self._drift = control, DriftCorrection()
 
-    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
-                images: Iterable[Tensor] | None = None) -> None:
+    def prepare(
+        self,
+        sites: Sequence[Site],
+        forward: Callable[[Tensor], object] | None = None,
+        images: Iterable[Tensor] | None = None,
+    ) -> None:
         """Measure the dense network on the images if it is the control; see the base class."""
         if self.control:
             self._drift.remember(norm_statistics(forward, images))
@@ -45,8 +49,9 @@ class BNRecalibration(Restorer):
         self._drift.cut(site, keep)
         return super().restore_site(site, keep)
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
-                      images: Iterable[Tensor] | None) -> None:
+    def restore_model(
+        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Average the batch statistics of the sliced network over all batches."""
         if self.control:
             self._drift.apply(forward, images)

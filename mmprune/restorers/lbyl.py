@@ -58,8 +58,12 @@ class LBYL(MixingRestorer):
         self.mode, self.lambda1, self.lambda2 = mode, lambda1, lambda2
         self._moments: dict[tuple, Moments] = {}
 
-    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
-                images: Iterable[Tensor] | None = None) -> None:
+    def prepare(
+        self,
+        sites: Sequence[Site],
+        forward: Callable[[Tensor], object] | None = None,
+        images: Iterable[Tensor] | None = None,
+    ) -> None:
         """Remember the original filters, and for an automatic λ2 what the norms tell about the activations."""
         super().prepare(sites, forward, images)
         self._moments = {}
@@ -69,14 +73,22 @@ class LBYL(MixingRestorer):
                     with suppress(UnknownMomentsError):
                         self._moments[site.name, chain_key(branch)] = branch_moments(site, branch)
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
-                      images: Iterable[Tensor] | None) -> None:
+    def restore_model(
+        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Nothing is left to do; forget what was remembered."""
         super().restore_model(model, forward, images)
         self._moments = {}
 
-    def coefficients(self, site: Site, filters: Filters, norm: Statistics | None, keep: Tensor, removed: Tensor,
-                     branches: Sequence[Branch]) -> Tensor:
+    def coefficients(
+        self,
+        site: Site,
+        filters: Filters,
+        norm: Statistics | None,
+        keep: Tensor,
+        removed: Tensor,
+        branches: Sequence[Branch],
+    ) -> Tensor:
         """See :meth:`MixingRestorer.coefficients`."""
         if norm is None:
             return ridge(filters.with_bias(), keep, removed, self.lambda2)
@@ -85,7 +97,8 @@ class LBYL(MixingRestorer):
         alike = [branch for branch in branches if chain_key(branch) == chain]
         mismatch = None if moments is None else mismatch_of(alike, moments, keep, removed)
         return normalised(
-            filters.rows, norm, keep, removed, self.lambda1, self.lambda2, self.mode == 'exact', mismatch)
+            filters.rows, norm, keep, removed, self.lambda1, self.lambda2, self.mode == 'exact', mismatch
+        )
 
 
 @dataclass(frozen=True)
@@ -134,8 +147,9 @@ class Problem:
             solution = solution * torch.outer(self.spread, self.slope)
         return solution.T
 
-    def lambdas(self, lambda1: float | str, lambda2: float | str,
-                mismatch: Callable[[Tensor], float] | None = None) -> tuple[float, float]:
+    def lambdas(
+        self, lambda1: float | str, lambda2: float | str, mismatch: Callable[[Tensor], float] | None = None
+    ) -> tuple[float, float]:
         """Numbers for both, choosing what is 'auto' (λ2 always as if λ1 had the published proportion to it)."""
         if lambda2 == 'auto':
             penalty, squares = self.penalty(PROPORTION, 1.0), self.slope.square()
@@ -143,9 +157,12 @@ class Problem:
                 lambda2 = largest_penalty(self.gram, self.cross, self.energy, penalty, squares)
             else:
                 lambda2 = smallest_matching(
-                    self.gram, penalty, squares,
+                    self.gram,
+                    penalty,
+                    squares,
                     lambda systems, value: self.scales(systems.rough(value * squares, self.right(PROPORTION * value))),
-                    mismatch)
+                    mismatch,
+                )
         return (PROPORTION * lambda2 if lambda1 == 'auto' else lambda1), lambda2
 
 
@@ -164,12 +181,20 @@ def layer_problem(rows: Tensor, norm: Statistics, keep: Tensor, removed: Tensor,
         shift=slope * gone.mean - gone.beta,
         spread=spread,
         offset=kept.mean - spread * kept.beta,
-        exact=exact)
+        exact=exact,
+    )
 
 
-def normalised(rows: Tensor, norm: Statistics, keep: Tensor, removed: Tensor, lambda1: float | str,
-               lambda2: float | str, exact: bool = False,
-               mismatch: Callable[[Tensor], float] | None = None) -> Tensor:
+def normalised(
+    rows: Tensor,
+    norm: Statistics,
+    keep: Tensor,
+    removed: Tensor,
+    lambda1: float | str,
+    lambda2: float | str,
+    exact: bool = False,
+    mismatch: Callable[[Tensor], float] | None = None,
+) -> Tensor:
     """Coefficients of removed filters behind a batch norm.
 
     Args:

@@ -32,8 +32,9 @@ MOST_OUTPUTS = 256
 Penalty = tuple[Tensor, Tensor | None]
 
 
-def mismatch_of(branches: Sequence[Branch], moments: Moments, keep: Tensor,
-                removed: Tensor) -> Callable[[Tensor], float]:
+def mismatch_of(
+    branches: Sequence[Branch], moments: Moments, keep: Tensor, removed: Tensor
+) -> Callable[[Tensor], float]:
     """How far the outputs of repaired readers are from the dense ones, as a function of the coefficients.
 
     Args:
@@ -51,7 +52,7 @@ def mismatch_of(branches: Sequence[Branch], moments: Moments, keep: Tensor,
     readers = []
     for branch in branches:
         weight, taps = branch.read_weight().cpu(), reader_taps(branch)
-        weight = weight[:, ::-(-weight.shape[1] // MOST_OUTPUTS)]
+        weight = weight[:, :: -(-weight.shape[1] // MOST_OUTPUTS)]
         variance = output_variance(weight, moments.covariance, taps)
         live = variance > 1e-3 * variance.mean()
         if live.any():
@@ -70,9 +71,13 @@ def mismatch_of(branches: Sequence[Branch], moments: Moments, keep: Tensor,
     return mismatch
 
 
-def smallest_matching(gram: Tensor, penalty: Penalty, shifts: Tensor,
-                      scales: Callable[[ShiftedSystems, float], Tensor],
-                      mismatch: Callable[[Tensor], float]) -> float:
+def smallest_matching(
+    gram: Tensor,
+    penalty: Penalty,
+    shifts: Tensor,
+    scales: Callable[[ShiftedSystems, float], Tensor],
+    mismatch: Callable[[Tensor], float],
+) -> float:
     """The smallest ``λ`` that brings the readers' outputs about as close to the dense ones as any.
 
     Args:

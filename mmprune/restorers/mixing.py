@@ -117,8 +117,15 @@ class MixingRestorer(Restorer):
     def __init__(self) -> None:
         self._filters: dict[str, Filters] = {}
 
-    def coefficients(self, site: Site, filters: Filters, norm: Statistics | None, keep: Tensor, removed: Tensor,
-                     branches: Sequence[Branch]) -> Tensor:
+    def coefficients(
+        self,
+        site: Site,
+        filters: Filters,
+        norm: Statistics | None,
+        keep: Tensor,
+        removed: Tensor,
+        branches: Sequence[Branch],
+    ) -> Tensor:
         """The rows of ``Z`` for the removed units.
 
         Args:
@@ -134,8 +141,12 @@ class MixingRestorer(Restorer):
         """
         raise NotImplementedError
 
-    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
-                images: Iterable[Tensor] | None = None) -> None:
+    def prepare(
+        self,
+        sites: Sequence[Site],
+        forward: Callable[[Tensor], object] | None = None,
+        images: Iterable[Tensor] | None = None,
+    ) -> None:
         """Remember the original filters of every site."""
         self._filters = {site.name: _own_filters(site) for site in sites if not _unsupported(site)}
 
@@ -156,8 +167,9 @@ class MixingRestorer(Restorer):
                 mix_reader(branch, keep, coefficients)
         return ''
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
-                      images: Iterable[Tensor] | None) -> None:
+    def restore_model(
+        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Nothing is left to do; forget the remembered filters."""
         self._filters = {}
 

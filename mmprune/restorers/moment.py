@@ -61,8 +61,15 @@ class MomentRestoration(Restorer):
         ''
     """
 
-    def __init__(self, lam: float = 1e-2, rho: float | str = 'fit', order: int = 8, variance_correction: bool = True,
-                 moments: str = 'noise', drift_correction: bool = True) -> None:
+    def __init__(
+        self,
+        lam: float = 1e-2,
+        rho: float | str = 'fit',
+        order: int = 8,
+        variance_correction: bool = True,
+        moments: str = 'noise',
+        drift_correction: bool = True,
+    ) -> None:
         if not lam > 0:
             raise ValueError(f'restorer.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
         if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
@@ -70,8 +77,9 @@ class MomentRestoration(Restorer):
         if not (isinstance(order, int) and 1 <= order <= 64):
             raise ValueError(f'restorer.order: the number of Hermite terms must be in 1 … 64, got {order!r}')
         if moments not in ('closure', 'noise', 'images'):
-            raise ValueError(f"restorer.moments: give 'closure', 'noise' (both without data) or 'images', "
-                             f'got {moments!r}')
+            raise ValueError(
+                f"restorer.moments: give 'closure', 'noise' (both without data) or 'images', got {moments!r}"
+            )
         self.lam, self.rho, self.order = lam, rho, order
         self.variance_correction, self.drift_correction = variance_correction, drift_correction
         self.moments, self.needs_chain = moments, moments == 'closure'
@@ -87,21 +95,28 @@ class MomentRestoration(Restorer):
             return images
         return noise_like(example, only_one=self.moments == 'closure')
 
-    def prepare(self, sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None,
-                images: Iterable[Tensor] | None = None) -> None:
+    def prepare(
+        self,
+        sites: Sequence[Site],
+        forward: Callable[[Tensor], object] | None = None,
+        images: Iterable[Tensor] | None = None,
+    ) -> None:
         """Measure what is to be measured on the dense network; see the base class."""
         self.measured.clear()
         self._sizes.clear()
         self._drift.remember({})
         if forward is None or images is None:
             if self.needs_images:
-                raise ValueError("restorer.moments='images' needs images: give `images` (real or synthetic batches), "
-                                 "or use moments='noise' or 'closure'")
+                raise ValueError(
+                    "restorer.moments='images' needs images: give `images` (real or synthetic batches), "
+                    "or use moments='noise' or 'closure'"
+                )
             return
         branches = {(site.name, chain_key(b)): b for site in sites for b in site.branches}
         if self.moments == 'closure':
-            self._sizes = dict(zip((key[0] for key in branches),
-                                   measure_sizes(list(branches.values()), forward, images)))
+            self._sizes = dict(
+                zip((key[0] for key in branches), measure_sizes(list(branches.values()), forward, images))
+            )
             return
         normalise = self.moments == 'noise'
         with watch_norms() as statistics:
@@ -127,8 +142,9 @@ class MomentRestoration(Restorer):
         self._drift.cut(site, keep)
         return ''
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object],
-                      images: Iterable[Tensor] | None) -> None:
+    def restore_model(
+        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+    ) -> None:
         """Move running statistics as they moved on the noise; see the base class."""
         self.measured.clear()
         if images is not None:
@@ -155,7 +171,8 @@ class MomentRestoration(Restorer):
         norm, bias = branch.next_norm, branch.module.bias
         norm = norm if getattr(norm, 'running_mean', None) is not None else None
         mix, constant = reconstruction(
-            moments.mean, moments.covariance, keep, self.lam, intercept=norm is not None or bias is not None)
+            moments.mean, moments.covariance, keep, self.lam, intercept=norm is not None or bias is not None
+        )
         weight, taps = branch.read_weight().cpu(), reader_taps(branch)
         coverage = tap_coverage(branch.module, moments.size).repeat(branch.index.shape[1])
         shift = output_mean(weight[removed_units(keep, len(weight))], constant, coverage)

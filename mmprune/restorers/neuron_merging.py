@@ -37,8 +37,15 @@ class NeuronMerging(MixingRestorer):
             raise ValueError(f'NeuronMerging: lam must lie in [0, 1], got {lam!r}')
         self.mode, self.threshold, self.lam = mode, threshold, lam
 
-    def coefficients(self, site: Site, filters: Filters, norm: Statistics | None, keep: Tensor, removed: Tensor,
-                     branches: Sequence[Branch]) -> Tensor:
+    def coefficients(
+        self,
+        site: Site,
+        filters: Filters,
+        norm: Statistics | None,
+        keep: Tensor,
+        removed: Tensor,
+        branches: Sequence[Branch],
+    ) -> Tensor:
         """See :meth:`MixingRestorer.coefficients`."""
         rows = (filters.with_bias() if norm is None else filters.rows).double()
         length = rows.norm(dim=1)

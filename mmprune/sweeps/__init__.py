@@ -7,5 +7,20 @@ from mmprune.sweeps.launch import Outcome, Run, runs_of
 from mmprune.sweeps.slurm import write_array
 from mmprune.sweeps.table import Row, rows_of, write_tables
 
-__all__ = ['Cell', 'Outcome', 'Row', 'Run', 'cells_of', 'comparable', 'finished', 'measure_missing', 'option_text',
-           'parse_grid', 'rows_of', 'runs_of', 'shell_command', 'write_array', 'write_tables']
+__all__ = [
+    'Cell',
+    'Outcome',
+    'Row',
+    'Run',
+    'cells_of',
+    'comparable',
+    'finished',
+    'measure_missing',
+    'option_text',
+    'parse_grid',
+    'rows_of',
+    'runs_of',
+    'shell_command',
+    'write_array',
+    'write_tables',
+]

@@ -44,8 +44,9 @@ def option_text(value: object) -> str:
     return str(value)
 
 
-def arguments_of(config: str | Path, work_dir: str | Path, options: Mapping[str, object],
-                 more: Sequence[str] = ()) -> list[str]:
+def arguments_of(
+    config: str | Path, work_dir: str | Path, options: Mapping[str, object], more: Sequence[str] = ()
+) -> list[str]:
     """The arguments of tools/train.py for one run.
 
     Args:

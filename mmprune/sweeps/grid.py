@@ -59,8 +59,9 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[object]]:
     return grid
 
 
-def cells_of(config: Config, grid: Mapping[str, Sequence[object]],
-             common: Mapping[str, object] | None = None) -> list[Cell]:
+def cells_of(
+    config: Config, grid: Mapping[str, Sequence[object]], common: Mapping[str, object] | None = None
+) -> list[Cell]:
     """All cells of a grid, each checked before anything runs.
 
     A key that ends in ``.type`` chooses a whole part: another type than the config's own does not inherit its
@@ -91,12 +92,16 @@ def cells_of(config: Config, grid: Mapping[str, Sequence[object]],
             replaced += [part] if part else []
             below = [other for other in values if part and other.startswith(f'{part}.') and other != key]
             if below and changes.get(part, ...) is None:
-                raise ConfigError(f'--grid {below[0]}: {part} is none in some cells; write whole parts instead, e.g. '
-                                  f"--grid \"{part}={{'type': …, '{below[0].rpartition('.')[2]}': …}},none\"")
+                raise ConfigError(
+                    f'--grid {below[0]}: {part} is none in some cells; write whole parts instead, e.g. '
+                    f"--grid \"{part}={{'type': …, '{below[0].rpartition('.')[2]}': …}},none\""
+                )
         own = set(values)
-        options = {key: value for key, value in options.items()
-                   if key in own or key not in (common or {})
-                   or not any(key.startswith(f'{part}.') for part in replaced)}
+        options = {
+            key: value
+            for key, value in options.items()
+            if key in own or key not in (common or {}) or not any(key.startswith(f'{part}.') for part in replaced)
+        }
         prepared = copy.deepcopy(config)
         _merge(prepared, options, name)
         try:
@@ -138,8 +143,9 @@ def _value(key: str, text: str) -> object:
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError) as error:
-            raise ConfigError(f"--grid {key}: a dict is written as {{'type': 'LBYL', 'lambda1': 0.1}}, "
-                              f'got {text}') from error
+            raise ConfigError(
+                f"--grid {key}: a dict is written as {{'type': 'LBYL', 'lambda1': 0.1}}, got {text}"
+            ) from error
     return None if text.lower() == 'none' else DictAction._parse_iterable(text)
 
 
@@ -206,4 +212,4 @@ def _name(labels: Mapping[str, str]) -> str:
     name = re.sub(r'[^\w.=,+()-]+', '-', ','.join(f'{key}={text}' for key, text in sorted(labels.items())))
     if len(name) <= LONGEST_NAME:
         return name
-    return f'{name[:LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}'
+    return f'{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}'

@@ -37,15 +37,17 @@ def measure_missing(runs: Sequence[Run], device: str = 'cpu', repeats: int = 30)
         if run.cell.name in timed or run.report() is None or not checkpoint.exists():
             continue
         timed.add(run.cell.name)
-        circumstances = dict(stamp=checkpoint.stat().st_mtime_ns, device=device, threads=torch.get_num_threads(),
-                             repeats=repeats)
+        circumstances = dict(
+            stamp=checkpoint.stat().st_mtime_ns, device=device, threads=torch.get_num_threads(), repeats=repeats
+        )
         if (read(run.folder) or {}).items() >= circumstances.items():
             continue
         cfg = make_loadable_config(run.cell.config.copy())
         pruned, image = load_model(cfg, str(checkpoint), device=device)
         dense, _ = load_model(cfg, None, device=device)
-        found = measure_latency({'dense': lambda net=dense, x=image: net(x),
-                                 'pruned': lambda net=pruned, x=image: net(x)}, repeats)
+        found = measure_latency(
+            {'dense': lambda net=dense, x=image: net(x), 'pruned': lambda net=pruned, x=image: net(x)}, repeats
+        )
         content = {**circumstances, 'input_shape': list(image.shape), **{key: asdict(v) for key, v in found.items()}}
         write_atomically(run.folder / 'latency.json', json.dumps(content, indent=1) + '\n')
         yield run

@@ -72,8 +72,9 @@ def runs_of(cells: Sequence[Cell], config: str | Path, folder: Path, num_seeds: 
         stage = 'finetuned' if trains else 'restored' if restores else 'pruned'
         for seed in range(first, first + num_seeds):
             work_dir = folder / cell.name / f'seed{seed}'
-            arguments = arguments_of(config, work_dir, cell.options,
-                                     ['--seed', str(seed), *(['--resume'] if trains else [])])
+            arguments = arguments_of(
+                config, work_dir, cell.options, ['--seed', str(seed), *(['--resume'] if trains else [])]
+            )
             runs.append(Run(cell, seed, work_dir, tuple(arguments), _text(cell, seed, work_dir), stage))
     return runs
 
@@ -105,8 +106,9 @@ class Launcher:
         """
         self.tool, self.jobs = Path(tool).resolve(), jobs
         self._slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-        threads = {} if 'OMP_NUM_THREADS' in os.environ else {
-            'OMP_NUM_THREADS': str(max(1, (os.cpu_count() or 1) // jobs))}
+        threads = (
+            {} if 'OMP_NUM_THREADS' in os.environ else {'OMP_NUM_THREADS': str(max(1, (os.cpu_count() or 1) // jobs))}
+        )
         for index in range(jobs):
             device = {'CUDA_VISIBLE_DEVICES': devices[index % len(devices)]} if devices else {}
             self._slots.put({**threads, **device})
@@ -149,8 +151,12 @@ class Launcher:
             with self._lock:
                 if self._stopped:
                     return Outcome(run, 'failed', message='interrupted')
-                process = subprocess.Popen([sys.executable, str(self.tool), *run.arguments], stdout=file,
-                                           stderr=subprocess.STDOUT, env={**os.environ, **environment})
+                process = subprocess.Popen(
+                    [sys.executable, str(self.tool), *run.arguments],
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **environment},
+                )
                 self._processes.add(process)
             while process.poll() is None:
                 try:

@@ -30,7 +30,9 @@ def write_array(runs: Sequence[Run], tool: str | Path, folder: Path, partition: 
     lines = [shlex.join([sys.executable, str(Path(tool).resolve()), *run.arguments]) for run in runs]
     commands = write_atomically(folder / 'runs.txt', '\n'.join(lines) + '\n').resolve()
     (folder / 'slurm').mkdir(parents=True, exist_ok=True)
-    return write_atomically(folder / 'array.sbatch', f"""#!/usr/bin/env bash
+    return write_atomically(
+        folder / 'array.sbatch',
+        f"""#!/usr/bin/env bash
 #SBATCH --job-name={_word(folder.name)}
 #SBATCH --partition={_word(partition)}
 #SBATCH --array=1-{len(runs)}%{jobs}
@@ -38,7 +40,8 @@ def write_array(runs: Sequence[Run], tool: str | Path, folder: Path, partition: 
 set -euo pipefail
 cd {shlex.quote(str(Path.cwd()))}
 eval "$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {shlex.quote(str(commands))})"
-""")
+""",
+    )
 
 
 def submit(script: Path) -> str:
@@ -48,8 +51,9 @@ def submit(script: Path) -> str:
         ConfigError: There is no ``sbatch`` here, or it refused.
     """
     if shutil.which('sbatch') is None:
-        raise ConfigError(f'--slurm: sbatch is not on the PATH here; the script is written, submit {script} on a '
-                          'login node')
+        raise ConfigError(
+            f'--slurm: sbatch is not on the PATH here; the script is written, submit {script} on a login node'
+        )
     result = subprocess.run(['sbatch', str(script)], capture_output=True, text=True)
     if result.returncode:
         raise ConfigError(f'--slurm: sbatch refused {script}: {(result.stderr or result.stdout).strip()}')

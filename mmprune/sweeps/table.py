@@ -16,8 +16,13 @@ from mmprune.sweeps import latency
 from mmprune.sweeps.launch import Run
 
 #: What a stage costs, with the words of a table's head.
-COSTS = {'params': 'parameters', 'nonzero_params': 'non-zero parameters', 'flops': 'FLOPs',
-         'latency': 'milliseconds per image', 'seconds': 'seconds'}
+COSTS = {
+    'params': 'parameters',
+    'nonzero_params': 'non-zero parameters',
+    'flops': 'FLOPs',
+    'latency': 'milliseconds per image',
+    'seconds': 'seconds',
+}
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,25 @@ def write_tables(rows: Sequence[Row], folder: Path) -> tuple[Path, Path]:
     writer = csv.writer(buffer, lineterminator='\n')
     known = [key for key in COSTS if key != 'latency' or any(key in row.costs for row in rows)]
     shares = [key for key in known if key != 'seconds']
-    writer.writerow([*keys, 'seeds', *(f'{key} {kind}' for key in metrics for kind in ('mean', 'std')), *known,
-                     *(f'{key} share' for key in shares)])
+    writer.writerow(
+        [
+            *keys,
+            'seeds',
+            *(f'{key} {kind}' for key in metrics for kind in ('mean', 'std')),
+            *known,
+            *(f'{key} share' for key in shares),
+        ]
+    )
     for row in rows:
-        writer.writerow([
-            *(row.labels.get(key, '') for key in keys), row.seeds,
-            *(number for key in metrics for number in _mean_and_std(row.metrics.get(key, ()))),
-            *(row.costs.get(key, '') for key in known), *(row.shares.get(key, '') for key in shares)])
+        writer.writerow(
+            [
+                *(row.labels.get(key, '') for key in keys),
+                row.seeds,
+                *(number for key in metrics for number in _mean_and_std(row.metrics.get(key, ()))),
+                *(row.costs.get(key, '') for key in known),
+                *(row.shares.get(key, '') for key in shares),
+            ]
+        )
     lines = [[*keys, 'seeds', *metrics, *(COSTS[key] for key in known)]]
     lines.append(['---'] * len(lines[0]))
     for row in rows:
@@ -107,17 +124,28 @@ def write_tables(rows: Sequence[Row], folder: Path) -> tuple[Path, Path]:
         seeds = str(row.seeds) if row.seeds == row.wanted else f'{row.seeds} of {row.wanted}'
         cells += [seeds, *(spread(row.metrics.get(key, ())) for key in metrics)]
         for key in known:
-            text = '' if key not in row.costs else (
-                f'{row.costs[key]:.2f} ({100 * row.shares[key]:.1f} %)' if key == 'latency'
-                else f'{human(row.costs[key])} ({100 * row.shares[key]:.1f} %)' if key in row.shares
-                else f'{row.costs[key]:.1f}')
+            text = (
+                ''
+                if key not in row.costs
+                else (
+                    f'{row.costs[key]:.2f} ({100 * row.shares[key]:.1f} %)'
+                    if key == 'latency'
+                    else f'{human(row.costs[key])} ({100 * row.shares[key]:.1f} %)'
+                    if key in row.shares
+                    else f'{row.costs[key]:.1f}'
+                )
+            )
             cells.append(text)
         lines.append([cell.replace('|', '\\|') for cell in cells])
     text = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    note = ('\nFigures are of the last stage, mean ± standard deviation over the seeds; FLOPs are multiply-adds; '
-            'seconds are those of pruning, repair and training, evaluation not counted.\n')
-    return (write_atomically(folder / 'sweep.csv', buffer.getvalue()),
-            write_atomically(folder / 'sweep.md', f'{text}\n{note}'))
+    note = (
+        '\nFigures are of the last stage, mean ± standard deviation over the seeds; FLOPs are multiply-adds; '
+        'seconds are those of pruning, repair and training, evaluation not counted.\n'
+    )
+    return (
+        write_atomically(folder / 'sweep.csv', buffer.getvalue()),
+        write_atomically(folder / 'sweep.md', f'{text}\n{note}'),
+    )
 
 
 def spread(values: Sequence[float]) -> str:

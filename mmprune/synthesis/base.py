@@ -48,8 +48,7 @@ class Synthesizer(ABC):
             The complete set, with batches on the device of the scope's example.
         """
 
-    def _open(self, scope: Scope, work_dir: str | Path, content: str,
-              about: dict) -> tuple[ImageStore, list[int]]:
+    def _open(self, scope: Scope, work_dir: str | Path, content: str, about: dict) -> tuple[ImageStore, list[int]]:
         """The store for that content, and the numbers of the batches that this rank has to make."""
         rank, world = get_dist_info()
         root = Path(work_dir) / 'synthetic' if self.root is None else Path(self.root)
@@ -71,6 +70,8 @@ class Synthesizer(ABC):
     def _example(self, scope: Scope) -> Tensor:
         if not (isinstance(scope.example, Tensor) and scope.example.dim() == 4):
             shape = f' of shape {tuple(scope.example.shape)}' if isinstance(scope.example, Tensor) else ''
-            raise ConfigError(f'{type(self).__name__}: makes images (N, C, H, W), but the example input of this '
-                              f'network is a {type(scope.example).__name__}{shape}')
+            raise ConfigError(
+                f'{type(self).__name__}: makes images (N, C, H, W), but the example input of this '
+                f'network is a {type(scope.example).__name__}{shape}'
+            )
         return scope.example

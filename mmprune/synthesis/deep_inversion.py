@@ -109,8 +109,11 @@ class DeepInversion(Synthesizer):
         super().__init__(num_images, batch_size, seed, root)
         if shape is not None and not (len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
             raise ValueError(f'DeepInversion.shape: (channels, height, width), got {shape!r}')
-        for key, value, known in (('lr_schedule', lr_schedule, ('cosine', 'constant')),
-                                  ('l2_norm', l2_norm, ('batch', 'image')), ('best', best, ('overall', 'phase'))):
+        for key, value, known in (
+            ('lr_schedule', lr_schedule, ('cosine', 'constant')),
+            ('l2_norm', l2_norm, ('batch', 'image')),
+            ('best', best, ('overall', 'phase')),
+        ):
             if value not in known:
                 raise ValueError(f'DeepInversion.{key}: one of {", ".join(known)}, got {value!r}')
         if not lr > 0:
@@ -139,11 +142,24 @@ class DeepInversion(Synthesizer):
         low, high = pixel_range(self.clamp, scope.model, shape[0])
         options = {key: getattr(self, key) for key in OPTIONS}
         options |= {'phases': [asdict(phase) for phase in self.phases], **asdict(self.loss), 'low': low, 'high': high}
-        content = content_key('DeepInversion', VERSION, sorted(options.items()), shape, network.num_classes,
-                              network.architecture(), dict(network.module.state_dict()))
-        about = {'what': f'DeepInversion: images made from {type(network.module).__name__} with {len(network.layers)} '
-                         'batch norms, without any data', 'num_images': self.num_images, 'batch_size': self.batch_size,
-                 'shape': shape, 'num_classes': network.num_classes, 'options': options}
+        content = content_key(
+            'DeepInversion',
+            VERSION,
+            sorted(options.items()),
+            shape,
+            network.num_classes,
+            network.architecture(),
+            dict(network.module.state_dict()),
+        )
+        about = {
+            'what': f'DeepInversion: images made from {type(network.module).__name__} with {len(network.layers)} '
+            'batch norms, without any data',
+            'num_images': self.num_images,
+            'batch_size': self.batch_size,
+            'shape': shape,
+            'num_classes': network.num_classes,
+            'options': options,
+        }
         store, mine = self._open(scope, work_dir, content, about)
         bounds = None if low is None else tuple(torch.tensor(end).view(-1, 1, 1).to(example) for end in (low, high))
         total = len(mine) * sum(phase.iterations for phase in self.phases)
@@ -154,8 +170,12 @@ class DeepInversion(Synthesizer):
                 bar.set_description(f'batch {index + 1} of {len(store)}')
                 begin = time.perf_counter()
                 images, facts = self._invert(network, index, torch.empty(0, *shape).to(example), bounds, bar)
-                store.write(index, images[:self.num_images - index * self.batch_size],
-                            seconds=round(time.perf_counter() - begin, 3), **facts)
+                store.write(
+                    index,
+                    images[: self.num_images - index * self.batch_size],
+                    seconds=round(time.perf_counter() - begin, 3),
+                    **facts,
+                )
                 self._log(bar, index, done, len(mine), facts, start)
         return self._finish(store, scope)
 
@@ -163,9 +183,16 @@ class DeepInversion(Synthesizer):
         """Classes of a batch, (batch_size,): as often as possible each, going on where the last batch ended."""
         return torch.arange(index * self.batch_size, (index + 1) * self.batch_size) % num_classes
 
-    def step(self, network: InvertedNetwork, x: Tensor, labels: Tensor | None, optimizer: torch.optim.Optimizer,
-             moved: Mapping, bounds: tuple[Tensor, Tensor] | None = None,
-             scaler: torch.amp.GradScaler | None = None) -> dict[str, Tensor]:
+    def step(
+        self,
+        network: InvertedNetwork,
+        x: Tensor,
+        labels: Tensor | None,
+        optimizer: torch.optim.Optimizer,
+        moved: Mapping,
+        bounds: tuple[Tensor, Tensor] | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> dict[str, Tensor]:
         """One iteration: change the images ``x`` (N, C, H, W) in place.
 
         Args:
@@ -204,8 +231,9 @@ class DeepInversion(Synthesizer):
         share = (iteration - self.warmup) / max(1, iterations - self.warmup)
         return self.lr * (1 + math.cos(math.pi * share)) / 2
 
-    def _invert(self, network: InvertedNetwork, index: int, like: Tensor, bounds: tuple[Tensor, Tensor] | None,
-                bar: tqdm) -> tuple[Tensor, dict]:
+    def _invert(
+        self, network: InvertedNetwork, index: int, like: Tensor, bounds: tuple[Tensor, Tensor] | None, bar: tqdm
+    ) -> tuple[Tensor, dict]:
         """One batch, and what to note about it."""
         generator = torch.Generator().manual_seed(_seed(self.seed, index))
         x = torch.randn(self.batch_size, *like.shape[1:], generator=generator).to(like)
@@ -224,8 +252,10 @@ class DeepInversion(Synthesizer):
                 losses = self.step(network, x, labels, optimizer, phase.draw(self.flip, generator), bounds, scaler)
                 loss = float(losses['total'])
                 if not math.isfinite(loss):
-                    raise ConfigError(f'DeepInversion: the loss is {loss} in iteration {iteration + 1} of phase '
-                                      f'{number} of batch {index + 1}; try a smaller lr or other weights')
+                    raise ConfigError(
+                        f'DeepInversion: the loss is {loss} in iteration {iteration + 1} of phase '
+                        f'{number} of batch {index + 1}; try a smaller lr or other weights'
+                    )
                 if loss < smallest:
                     best.copy_(x.detach())
                     smallest, facts = loss, {'phase': number, 'iteration': iteration + 1, 'losses': losses}
@@ -239,8 +269,9 @@ class DeepInversion(Synthesizer):
         if bar.disable and self.progress and is_main_process():
             terms = ', '.join(f'{key} {value:.4g}' for key, value in facts['losses'].items())
             left = (time.perf_counter() - start) / done * (number - done) / 60
-            print_log(f'DeepInversion: batch {index + 1}, {done} of {number} done, {left:.1f} min left; {terms}',
-                      'current')
+            print_log(
+                f'DeepInversion: batch {index + 1}, {done} of {number} done, {left:.1f} min left; {terms}', 'current'
+            )
 
 
 def _seed(seed: int, index: int) -> int:

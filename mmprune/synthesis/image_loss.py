@@ -69,10 +69,12 @@ class ImageLoss:
 
 def differences(images: Tensor) -> list[Tensor]:
     """Differences of horizontal, vertical and both diagonal neighbours of images (N, C, H, W)."""
-    return [images[..., :-1] - images[..., 1:],
-            images[..., :-1, :] - images[..., 1:, :],
-            images[..., 1:, :-1] - images[..., :-1, 1:],
-            images[..., :-1, :-1] - images[..., 1:, 1:]]
+    return [
+        images[..., :-1] - images[..., 1:],
+        images[..., :-1, :] - images[..., 1:, :],
+        images[..., 1:, :-1] - images[..., :-1, 1:],
+        images[..., :-1, :-1] - images[..., 1:, 1:],
+    ]
 
 
 def move(images: Tensor, downscale: int, roll: tuple[int, int], flip: bool) -> Tensor:

@@ -74,7 +74,8 @@ class InvertedNetwork:
         if not self.layers:
             raise ConfigError(
                 f'DeepInversion: {type(self.module).__name__} has no batch norm with running statistics, from which '
-                'the images are made; use a noise synthesizer, GaussianNoise or PinkNoise, instead')
+                'the images are made; use a noise synthesizer, GaussianNoise or PinkNoise, instead'
+            )
 
     def architecture(self) -> list[tuple[str, str, str]]:
         """Name, type and printed arguments of every module."""
@@ -117,8 +118,10 @@ class InvertedNetwork:
             if name and len(args) == 1 and args[0] is images:
                 takes_images.add((name,))
 
-        hooks = [module.register_forward_pre_hook(lambda module, args, name=name: note(name, module, args))
-                 for name, module in scope.model.named_modules()]
+        hooks = [
+            module.register_forward_pre_hook(lambda module, args, name=name: note(name, module, args))
+            for name, module in scope.model.named_modules()
+        ]
         try:
             with _frozen(scope.model), torch.no_grad():
                 return ran, takes_images, flatten_tensors(scope.forward(images))

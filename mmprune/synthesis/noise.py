@@ -33,7 +33,11 @@ class Noise(Synthesizer):
     is_replicated = True
 
     def __init__(
-        self, num_images: int = 100, shape: Sequence[int] | None = None, batch_size: int = 20, seed: int = 0,
+        self,
+        num_images: int = 100,
+        shape: Sequence[int] | None = None,
+        batch_size: int = 20,
+        seed: int = 0,
         root: str | Path | None = None,
     ) -> None:
         """See the class.
@@ -75,8 +79,11 @@ class Noise(Synthesizer):
         source.device, source.dtype = torch.device('cpu'), torch.float32
         options = {key: value for key, value in vars(self).items() if key not in ('device', 'dtype', 'root', 'shape')}
         content = content_key(type(self).__name__, source.shape, sorted(options.items()))
-        about = {'what': f'{type(self).__name__}: random images, made without any data', **options,
-                 'shape': source.shape}
+        about = {
+            'what': f'{type(self).__name__}: random images, made without any data',
+            **options,
+            'shape': source.shape,
+        }
         store, mine = self._open(scope, work_dir, content, about)
         for index, images in enumerate(source if mine else ()):
             if index in mine:

@@ -49,8 +49,10 @@ class Phase:
     def check(self, shape: tuple[int, int, int]) -> None:
         """Refuse images (C, H, W) that are too small."""
         if min(shape[1:]) < 2 * self.downscale:
-            raise ConfigError(f'DeepInversion.phases: downscale={self.downscale} leaves less than 2×2 pixels of '
-                              f'images of shape {shape}')
+            raise ConfigError(
+                f'DeepInversion.phases: downscale={self.downscale} leaves less than 2×2 pixels of '
+                f'images of shape {shape}'
+            )
 
     def draw(self, flip: bool, generator: torch.Generator) -> dict:
         """How the images are moved in one iteration: arguments of :func:`mmprune.synthesis.image_loss.move`."""

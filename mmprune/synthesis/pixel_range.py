@@ -23,8 +23,9 @@ def checked_clamp(clamp: object) -> str | tuple[float, float] | None:
     raise ValueError(f"DeepInversion.clamp: 'imagenet', 'model', (low, high) or None, got {clamp!r}")
 
 
-def pixel_range(clamp: str | tuple[float, float] | None, model: nn.Module,
-                channels: int) -> tuple[list[float], list[float]] | tuple[None, None]:
+def pixel_range(
+    clamp: str | tuple[float, float] | None, model: nn.Module, channels: int
+) -> tuple[list[float], list[float]] | tuple[None, None]:
     """Lowest and highest normalised value of every channel; None: no limit.
 
     Args:
@@ -45,7 +46,9 @@ def pixel_range(clamp: str | tuple[float, float] | None, model: nn.Module,
         largest, (mean, std) = 255, pixel_statistics(model) or ([], [])
     if len(mean) not in (1, channels):
         instead = '(low, high) or None' if clamp == 'model' else "'model', (low, high) or None"
-        raise ConfigError(f'DeepInversion.clamp: {clamp!r} gives a range for {len(mean)} channels, but the images '
-                          f'have {channels}; use {instead}')
+        raise ConfigError(
+            f'DeepInversion.clamp: {clamp!r} gives a range for {len(mean)} channels, but the images '
+            f'have {channels}; use {instead}'
+        )
     mean, std = (item * (channels // len(item)) for item in (mean, std))
     return [-m / s for m, s in zip(mean, std)], [(largest - m) / s for m, s in zip(mean, std)]

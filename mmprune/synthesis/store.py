@@ -58,8 +58,10 @@ class ImageStore:
         self.folder, self.device = Path(folder), torch.device(device)
         self.meta = _read_json(self.folder / 'meta.json')
         if self.meta is None or self.meta.get('schema_version') != SCHEMA_VERSION or not _is_whole(self.meta):
-            raise ValueError(f'{self.folder}: not a set of synthetic images (its meta.json is missing, damaged or of '
-                             'another version)')
+            raise ValueError(
+                f'{self.folder}: not a set of synthetic images (its meta.json is missing, damaged or of '
+                'another version)'
+            )
         self.num_images, self.batch_size = self.meta['num_images'], self.meta['batch_size']
         self.shape, self.num_classes = tuple(self.meta['shape']), self.meta.get('num_classes')
         self._maps: dict[int, np.ndarray] = {}
@@ -84,7 +86,7 @@ class ImageStore:
 
     def __iter__(self) -> Iterator[Tensor]:
         for index in range(len(self)):
-            yield torch.from_numpy(np.array(self._batch(index)[:self._count(index)])).to(self.device)
+            yield torch.from_numpy(np.array(self._batch(index)[: self._count(index)])).to(self.device)
 
     def image(self, index: int) -> Tensor:
         """One image (C, H, W) on the CPU."""
@@ -147,15 +149,17 @@ class ImageStore:
             facts: Plain data to keep beside it.
         """
         if tuple(images.shape) != (self._stored(index), *self.shape):
-            raise ValueError(f'batch {index} has shape {tuple(images.shape)}, this set wants '
-                             f'{(self._stored(index), *self.shape)}')
+            raise ValueError(
+                f'batch {index} has shape {tuple(images.shape)}, this set wants {(self._stored(index), *self.shape)}'
+            )
         self._maps.pop(index, None)
         buffer = io.BytesIO()
         np.save(buffer, images.detach().cpu().float().contiguous().numpy())
         write_atomically(self._path(index), buffer.getbuffer())
         checksum = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        write_atomically(self._path(index).with_suffix('.json'),
-                         json.dumps({'sha256': checksum, **facts}, indent=1) + '\n')
+        write_atomically(
+            self._path(index).with_suffix('.json'), json.dumps({'sha256': checksum, **facts}, indent=1) + '\n'
+        )
 
     def _path(self, index: int) -> Path:
         return self.folder / _name(index)
@@ -174,8 +178,9 @@ class ImageStore:
     def _batch(self, index: int) -> np.ndarray:
         problem = self._problem(index)
         if problem:
-            raise ValueError(f'{self._path(index)} {problem}; run the synthesis again, which makes only what is '
-                             'missing')
+            raise ValueError(
+                f'{self._path(index)} {problem}; run the synthesis again, which makes only what is missing'
+            )
         return self._maps[index]
 
     def _problem(self, index: int) -> str:
@@ -210,11 +215,18 @@ def _name(index: int) -> str:
 
 
 def _is_whole(meta: dict) -> bool:
-    numbers = [meta.get('num_images'), meta.get('batch_size'), *([meta['num_classes']] if meta.get('num_classes')
-                                                                 else [])]
+    numbers = [
+        meta.get('num_images'),
+        meta.get('batch_size'),
+        *([meta['num_classes']] if meta.get('num_classes') else []),
+    ]
     shape = meta.get('shape')
-    return (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in (*numbers, *shape))
-            and meta['num_images'] <= MOST_IMAGES)
+    return (
+        isinstance(shape, list)
+        and len(shape) == 3
+        and all(type(n) is int and n > 0 for n in (*numbers, *shape))
+        and meta['num_images'] <= MOST_IMAGES
+    )
 
 
 def _read_json(path: Path) -> dict | None:

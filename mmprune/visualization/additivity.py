@@ -26,8 +26,12 @@ def plot_additivity(result: Additivity, path: str | Path) -> Path:
     low = min(value for value in (*result.predicted, *result.measured) if value > 0)
     high = max(*result.predicted, *result.measured)
     axis.plot([low, high], [low, high], color='#9aa7b0', linewidth=1, label='equal')
-    axis.set(xscale='log', yscale='log', xlabel='sum of the layers\' own distortions',
-             ylabel='distortion with all layers pruned')
+    axis.set(
+        xscale='log',
+        yscale='log',
+        xlabel="sum of the layers' own distortions",
+        ylabel='distortion with all layers pruned',
+    )
     axis.set_title(f'rank correlation {summary["spearman"]:.3f}, of logs {summary["pearson_log"]:.3f}', fontsize=10)
     axis.legend(frameon=False)
     axis.spines[['top', 'right']].set_visible(False)

@@ -21,18 +21,26 @@ def svg_curve(points: Sequence[tuple[float, float]]) -> str:
 
     def place(x: float, y: float) -> str:
         right, height = WIDTH - LEFT - 8, HEIGHT - BOTTOM - TOP
-        return (f'{LEFT + right * (x - x_low) / (x_high - x_low):.1f},'
-                f'{TOP + height * (y_high - y) / (y_high - y_low):.1f}')
+        return (
+            f'{LEFT + right * (x - x_low) / (x_high - x_low):.1f},{TOP + height * (y_high - y) / (y_high - y_low):.1f}'
+        )
 
     line = ' '.join(place(x, y) for x, y in points)
     base = HEIGHT - BOTTOM
     texts = ''.join(
-        f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(f"{value:.4g}")}</text>' for x, y, anchor, value in (
-            (LEFT - 4, TOP + 10, 'end', y_high), (LEFT - 4, base, 'end', y_low),
-            (LEFT, HEIGHT - 6, 'start', x_low), (WIDTH - 8, HEIGHT - 6, 'end', x_high)))
-    return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-size="11" fill="currentColor">'
-            f'<path d="M{LEFT},{TOP}V{base}H{WIDTH - 8}" fill="none" stroke="#9aa7b0"/>'
-            f'<polyline points="{line}" fill="none" stroke="#2f6f8f" stroke-width="1.5"/>{texts}</svg>')
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(f"{value:.4g}")}</text>'
+        for x, y, anchor, value in (
+            (LEFT - 4, TOP + 10, 'end', y_high),
+            (LEFT - 4, base, 'end', y_low),
+            (LEFT, HEIGHT - 6, 'start', x_low),
+            (WIDTH - 8, HEIGHT - 6, 'end', x_high),
+        )
+    )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-size="11" fill="currentColor">'
+        f'<path d="M{LEFT},{TOP}V{base}H{WIDTH - 8}" fill="none" stroke="#9aa7b0"/>'
+        f'<polyline points="{line}" fill="none" stroke="#2f6f8f" stroke-width="1.5"/>{texts}</svg>'
+    )
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

@@ -28,10 +28,20 @@ def plot_expanders(layers: Sequence[LayerGraph], path: str | Path) -> Path:
     graphs, at = [layer.graph for layer in layers], range(len(layers))
     panels[0].bar(at, [100 * layer.density for layer in layers], color=LEFT)
     panels[0].set(title='% of the weights that stay')
-    panels[1].bar([i - 0.2 for i in at], [100 * g.dead_outputs / g.outputs for g in graphs], 0.4, color=RIGHT,
-                  label='outputs without input')
-    panels[1].bar([i + 0.2 for i in at], [100 * g.unread_inputs / g.inputs for g in graphs], 0.4, color=LEFT,
-                  label='inputs that nothing reads')
+    panels[1].bar(
+        [i - 0.2 for i in at],
+        [100 * g.dead_outputs / g.outputs for g in graphs],
+        0.4,
+        color=RIGHT,
+        label='outputs without input',
+    )
+    panels[1].bar(
+        [i + 0.2 for i in at],
+        [100 * g.unread_inputs / g.inputs for g in graphs],
+        0.4,
+        color=LEFT,
+        label='inputs that nothing reads',
+    )
     panels[1].set(title='% of the channels without an edge', ylim=(0, None))
     panels[1].legend(frameon=False, fontsize=8)
     panels[2].plot(at, [g.sigma2 for g in graphs], 'o', color=LEFT, label='σ2')

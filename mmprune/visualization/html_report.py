@@ -16,7 +16,7 @@ from mmprune.synthesis.store import ImageStore
 from mmprune.visualization.curves import svg_curve
 from mmprune.visualization.image_grid import plot_grid
 
-PAGE = Template('''<!doctype html>
+PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
@@ -38,10 +38,11 @@ figure{margin:1rem 0}figcaption{color:#5a6a72;font-size:.85rem}
 <p>$summary</p>
 $sections
 </body></html>
-''')
+""")
 SECTION = Template('<section><h2>$title</h2>\n$body\n</section>')
-FIGURE = Template('<figure><img alt="$caption" src="data:image/png;base64,$data"><figcaption>$caption</figcaption>'
-                  '</figure>')
+FIGURE = Template(
+    '<figure><img alt="$caption" src="data:image/png;base64,$data"><figcaption>$caption</figcaption></figure>'
+)
 #: Wall time is not in every number of these; so much is said of each stage.
 STAGE_NOTE = 'FLOPs are multiply-adds at input $shape; seconds do not count the evaluation.'
 
@@ -64,8 +65,11 @@ def write_html_report(report: Report, work_dir: str | Path, images: object = Non
     return write_atomically(work_dir / 'report.html', render(report, pictures, read_scalars(work_dir)))
 
 
-def render(report: Report, pictures: Sequence[tuple[str, bytes]] = (),
-           scalars: Mapping[str, Sequence[tuple[float, float]]] | None = None) -> str:
+def render(
+    report: Report,
+    pictures: Sequence[tuple[str, bytes]] = (),
+    scalars: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+) -> str:
     """The page's text.
 
     Args:
@@ -74,26 +78,40 @@ def render(report: Report, pictures: Sequence[tuple[str, bytes]] = (),
         scalars: Curves: (step, value) by name.
     """
     dense, last = report.stages[0], report.stages[-1]
-    summary = (f'{human(dense.params)} → {human(last.params)} parameters, {human(dense.flops)} → {human(last.flops)} '
-               f'multiply-adds, {len(report.stages)} stages, '
-               f'{sum(stage.seconds for stage in report.stages):.1f} s of work.')
+    summary = (
+        f'{human(dense.params)} → {human(last.params)} parameters, {human(dense.flops)} → {human(last.flops)} '
+        f'multiply-adds, {len(report.stages)} stages, '
+        f'{sum(stage.seconds for stage in report.stages):.1f} s of work.'
+    )
     sections = [
         ('', ''.join(f'<p class="warning">{escape(text)}</p>' for text in report.warnings)),
         ('Stages', _stages(report)),
-        ('Pictures', ''.join(FIGURE.substitute(caption=escape(caption, quote=True),
-                                               data=base64.b64encode(png).decode()) for caption, png in pictures)),
+        (
+            'Pictures',
+            ''.join(
+                FIGURE.substitute(caption=escape(caption, quote=True), data=base64.b64encode(png).decode())
+                for caption, png in pictures
+            ),
+        ),
         ('Curves', _curves(scalars or {})),
         ('Widths', _widths(report.layers)),
         ('Multiply-adds of the layers', _layer_flops(report.extra.get('layer_flops') or {})),
         ('More', _facts({key: value for key, value in report.extra.items() if key != 'layer_flops'})),
         ('Versions', _facts({**report.versions, 'seed': report.seed})),
-        ('Config', f'<details><summary>show</summary><pre>{escape(_config(report.config))}</pre></details>'
-         if report.config else ''),
+        (
+            'Config',
+            f'<details><summary>show</summary><pre>{escape(_config(report.config))}</pre></details>'
+            if report.config
+            else '',
+        ),
     ]
     return PAGE.substitute(
-        title=escape(f'Pruned: {report.target or "the whole model"}'), summary=escape(summary),
-        sections='\n'.join(SECTION.substitute(title=escape(title), body=body) if title else body
-                           for title, body in sections if body))
+        title=escape(f'Pruned: {report.target or "the whole model"}'),
+        summary=escape(summary),
+        sections='\n'.join(
+            SECTION.substitute(title=escape(title), body=body) if title else body for title, body in sections if body
+        ),
+    )
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[float, float]]]:
@@ -123,9 +141,15 @@ def _stages(report: Report) -> str:
     keys = list(dict.fromkeys(key for stage in report.stages for key in stage.metrics))
     dense, rows = report.stages[0], []
     for stage in report.stages:
-        counts = [f'{human(now)} ({_share(now, before)})' for now, before in (
-            (stage.params, dense.params), (stage.nonzero_params, dense.nonzero_params), (stage.flops, dense.flops),
-            (stage.target_flops, dense.target_flops))]
+        counts = [
+            f'{human(now)} ({_share(now, before)})'
+            for now, before in (
+                (stage.params, dense.params),
+                (stage.nonzero_params, dense.nonzero_params),
+                (stage.flops, dense.flops),
+                (stage.target_flops, dense.target_flops),
+            )
+        ]
         metrics = [f'{stage.metrics[key]:.4g}' if key in stage.metrics else '' for key in keys]
         rows.append([stage.name, *metrics, *counts, f'{stage.seconds:.1f}', stage.note])
     head = ['stage', *keys, 'parameters', 'non-zero', 'FLOPs', 'FLOPs of the target', 'seconds', 'remark']
@@ -135,28 +159,41 @@ def _stages(report: Report) -> str:
 
 def _widths(layers: Sequence[LayerRow]) -> str:
     largest = max((row.before for row in layers), default=0)
-    rows = [[row.name, f'{row.before} → {row.after}' if row.after != row.before else str(row.before),
-             _bar(row.before, row.after, largest), '; '.join(text for text in (row.reason, row.repair) if text)]
-            for row in layers]
+    rows = [
+        [
+            row.name,
+            f'{row.before} → {row.after}' if row.after != row.before else str(row.before),
+            _bar(row.before, row.after, largest),
+            '; '.join(text for text in (row.reason, row.repair) if text),
+        ]
+        for row in layers
+    ]
     return _table(['group', 'width', '', 'remark'], rows, numeric=[1], raw=[2]) if rows else ''
 
 
 def _layer_flops(layers: Mapping[str, Sequence[int]]) -> str:
     largest = max((before for before, _ in layers.values()), default=0)
-    rows = [[name, human(before), human(now), _share(now, before), _bar(before, now, largest)]
-            for name, (before, now) in layers.items()]
+    rows = [
+        [name, human(before), human(now), _share(now, before), _bar(before, now, largest)]
+        for name, (before, now) in layers.items()
+    ]
     return _table(['layer', 'dense', 'now', 'left', ''], rows, numeric=[1, 2, 3], raw=[4]) if rows else ''
 
 
 def _curves(scalars: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    figures = [f'<figure>{svg_curve(points)}<figcaption>{escape(name)}</figcaption></figure>'
-               for name, points in scalars.items()]
+    figures = [
+        f'<figure>{svg_curve(points)}<figcaption>{escape(name)}</figcaption></figure>'
+        for name, points in scalars.items()
+    ]
     return f'<div class="curves">{"".join(figures)}</div>' if figures else ''
 
 
 def _facts(facts: Mapping[str, object]) -> str:
-    rows = [[key, json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)]
-            for key, value in facts.items() if value is not None]
+    rows = [
+        [key, json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)]
+        for key, value in facts.items()
+        if value is not None
+    ]
     return _table(['', ''], rows) if rows else ''
 
 
@@ -167,23 +204,31 @@ def _config(config: object) -> str:
 def _bar(before: float, now: float, largest: float) -> str:
     """A grey bar as long as the dense figure, the part that is left in colour."""
     whole, left = (100 * value / largest if largest else 0 for value in (before, now))
-    return (f'<span class="bar" style="width:{0.09 * whole:.2f}rem">'
-            f'<i style="width:{100 * left / whole if whole else 0:.1f}%"></i></span>')
+    return (
+        f'<span class="bar" style="width:{0.09 * whole:.2f}rem">'
+        f'<i style="width:{100 * left / whole if whole else 0:.1f}%"></i></span>'
+    )
 
 
 def _share(part: float, whole: float) -> str:
     return f'{100 * part / whole:.1f} %' if whole else '–'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = (),
-           raw: Iterable[int] = ()) -> str:
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = (), raw: Iterable[int] = ()
+) -> str:
     """A table that scrolls sideways on narrow screens; everything but the ``raw`` columns is escaped."""
     numeric, raw = set(numeric), set(raw)
 
     def line(cells: Sequence[str], tag: str) -> str:
-        return '<tr>' + ''.join(
-            f'<{tag}{" class=n" if i in numeric else ""}>{cell if i in raw else escape(cell)}</{tag}>'
-            for i, cell in enumerate(cells)) + '</tr>'
+        return (
+            '<tr>'
+            + ''.join(
+                f'<{tag}{" class=n" if i in numeric else ""}>{cell if i in raw else escape(cell)}</{tag}>'
+                for i, cell in enumerate(cells)
+            )
+            + '</tr>'
+        )
 
     body = '\n'.join(line(cells, 'td') for cells in rows)
     top = f'<thead>{line(head, "th")}</thead>' if any(head) else ''

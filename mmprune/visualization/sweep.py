@@ -10,8 +10,12 @@ from statistics import mean, stdev
 from mmprune.files import write_atomically
 from mmprune.sweeps.table import Row
 
-SIZES = {'flops': '% of the FLOPs left', 'nonzero_params': '% of the non-zero parameters left',
-         'params': '% of the parameters left', 'latency': '% of the time left'}
+SIZES = {
+    'flops': '% of the FLOPs left',
+    'nonzero_params': '% of the non-zero parameters left',
+    'params': '% of the parameters left',
+    'latency': '% of the time left',
+}
 
 
 def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
@@ -34,7 +38,7 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
     axis_key = numeric_key(rows)
     sizes = [key for key in SIZES if len({round(row.shares[key], 4) for row in rows if key in row.shares}) > 1]
     timed = ['latency'] if 'latency' in sizes and all('latency' in row.shares for row in rows) else []
-    sizes = [key for key in sizes if key != 'latency'][:2 if 'flops' in sizes else 1] + timed
+    sizes = [key for key in sizes if key != 'latency'][: 2 if 'flops' in sizes else 1] + timed
     panels = ([axis_key] if axis_key else []) + (sizes or ['flops'])
     figure = Figure(figsize=(5.2 * len(panels), 4.6), layout='constrained')
     FigureCanvasAgg(figure)
@@ -45,8 +49,14 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
         lines.setdefault(name, []).append(row)
     for axis, panel in zip(axes, panels):
         for name, members in lines.items():
-            points = sorted((float(row.labels[panel]) if panel == axis_key else 100 * row.shares[panel],
-                             mean(row.metrics[metric]), _std(row.metrics[metric])) for row in members)
+            points = sorted(
+                (
+                    float(row.labels[panel]) if panel == axis_key else 100 * row.shares[panel],
+                    mean(row.metrics[metric]),
+                    _std(row.metrics[metric]),
+                )
+                for row in members
+            )
             x, y, error = zip(*points)
             axis.errorbar(x, y, error if any(error) else None, marker='o', markersize=4, capsize=3, label=name or None)
         axis.set_xlabel(panel if panel == axis_key else SIZES[panel])
@@ -55,8 +65,15 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
         if panel != axis_key:
             front = pareto_front([(row.shares[panel], mean(row.metrics[metric])) for row in rows])
             if len(front) > 1:
-                axis.step([100 * x for x, _ in front], [y for _, y in front], where='post', color='#333333',
-                          linewidth=1, linestyle='--', label='Pareto front')
+                axis.step(
+                    [100 * x for x, _ in front],
+                    [y for _, y in front],
+                    where='post',
+                    color='#333333',
+                    linewidth=1,
+                    linestyle='--',
+                    label='Pareto front',
+                )
     axes[0].set_ylabel(metric)
     if len(lines) > 1 or len(panels) > bool(axis_key):
         axes[-1].legend(frameon=False, fontsize=8)

@@ -30,11 +30,15 @@ def plot_report(report: Report, path: str | Path) -> Path:
     for axis, key in zip(panels[1:], keys):
         _draw_bars(axis, [(s.name, s.metrics.get(key)) for s in report.stages], key, '{:.1f}'.format)
     dense = report.stages[0]
-    bars = [(kind, 100 * getattr(report.stages[-1], field) / max(1, getattr(dense, field)))
-            for kind, field in (('parameters', 'params'), ('non-zero', 'nonzero_params'), ('FLOPs', 'flops'))]
+    bars = [
+        (kind, 100 * getattr(report.stages[-1], field) / max(1, getattr(dense, field)))
+        for kind, field in (('parameters', 'params'), ('non-zero', 'nonzero_params'), ('FLOPs', 'flops'))
+    ]
     _draw_bars(panels[-1], bars, '% of the dense network left', '{:.0f} %'.format)
-    figure.suptitle(f'{report.target or "whole model"}: {human(dense.params)} → {human(report.stages[-1].params)} '
-                    f'parameters, {human(dense.flops)} → {human(report.stages[-1].flops)} multiply-adds')
+    figure.suptitle(
+        f'{report.target or "whole model"}: {human(dense.params)} → {human(report.stages[-1].params)} '
+        f'parameters, {human(dense.flops)} → {human(report.stages[-1].flops)} multiply-adds'
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=110)
     return write_atomically(path, buffer.getvalue())
@@ -44,8 +48,13 @@ def _draw_widths(axis: object, report: Report) -> None:
     rows = report.layers
     positions = range(len(rows))
     axis.bar(positions, [row.before for row in rows], color=LOST, width=0.85, label='removed')
-    axis.bar(positions, [row.after for row in rows], width=0.85, label='kept',
-             color=[WHOLE if row.reason and row.after == row.before else KEPT for row in rows])
+    axis.bar(
+        positions,
+        [row.after for row in rows],
+        width=0.85,
+        label='kept',
+        color=[WHOLE if row.reason and row.after == row.before else KEPT for row in rows],
+    )
     if max((row.before for row in rows), default=1) > 8 * max(1, min((row.before for row in rows), default=1)):
         axis.set_yscale('log', base=2)
     step = max(1, len(rows) // 24)
@@ -57,8 +66,11 @@ def _draw_widths(axis: object, report: Report) -> None:
 
 def _draw_bars(axis: object, bars: list[tuple[str, float | None]], title: str, label: object) -> None:
     bars = [(name, value) for name, value in bars if value is not None]
-    drawn = axis.bar([name for name, _ in bars], [value for _, value in bars],
-                     color=[STAGE_COLORS.get(name, KEPT) for name, _ in bars])
+    drawn = axis.bar(
+        [name for name, _ in bars],
+        [value for _, value in bars],
+        color=[STAGE_COLORS.get(name, KEPT) for name, _ in bars],
+    )
     axis.bar_label(drawn, [label(value) for _, value in bars], fontsize=9, padding=2)
     axis.set_title(title, fontsize=10)
     axis.tick_params(axis='x', rotation=30)

@@ -92,8 +92,10 @@ def merge_conv(rows, norm, keep, removed, threshold, lam, mode='reference', eps=
             scales.append(scale)
             cosines.append(_cosine(rows[i], rows[j]))
         span = max(biases) - min(biases)
-        scores = [lam * (1 - cosine) + (1 - lam) * ((bias - min(biases)) / span if span > 0 else 0)
-                  for cosine, bias in zip(cosines, biases)]
+        scores = [
+            lam * (1 - cosine) + (1 - lam) * ((bias - min(biases)) / span if span > 0 else 0)
+            for cosine, bias in zip(cosines, biases)
+        ]
         best = int(np.argmin(scores))
         if threshold >= 1 or threshold and cosines[best] < threshold:
             continue

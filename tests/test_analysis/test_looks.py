@@ -23,9 +23,22 @@ PRUNER = dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uni
 def context(tmp_path: Path, checkpoint: str | None = None, **options: object) -> Context:
     cfg = Config.fromfile(ROOT / 'configs' / 'quickstart' / 'resnet_digits.py')
     cfg.pruning = dict(target='backbone', pruner=PRUNER, input_shape=(3, 32, 32))
-    args = argparse.Namespace(**{**dict(
-        checkpoint=checkpoint, runs=2, threads=1, images=None, num_images=8, ratios=None, samples=50, plot=None,
-        device='cpu'), **options})
+    args = argparse.Namespace(
+        **{
+            **dict(
+                checkpoint=checkpoint,
+                runs=2,
+                threads=1,
+                images=None,
+                num_images=8,
+                ratios=None,
+                samples=50,
+                plot=None,
+                device='cpu',
+            ),
+            **options,
+        }
+    )
     torch.manual_seed(0)
     model, example = load_model(make_loadable_config(cfg), checkpoint)
     return Context(cfg, args, Scope.of(model, example, 'backbone'))
@@ -55,8 +68,11 @@ def test_sensitivity_is_the_distortion_of_that_cut(tmp_path: Path) -> None:
     row = LOOKS['sensitivity'](look)[1]['sensitivity'][0]
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     dense = look.scope.forward(images)
-    others = {other['name']: 0.0 for other in LOOKS['groups'](look)[1]['groups']
-              if other['name'] != row['name'] and not other['reason']}
+    others = {
+        other['name']: 0.0
+        for other in LOOKS['groups'](look)[1]['groups']
+        if other['name'] != row['name'] and not other['reason']
+    }
     mmprune.prune(look.model, look.scope.example, 'backbone', dict(PRUNER, overrides=others), restorer=None)
     cut = look.scope.forward(images)
     expected = float((cut - dense).square().mean() / dense.square().mean())

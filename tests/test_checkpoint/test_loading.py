@@ -63,8 +63,11 @@ def change(path: Path, structure: object = None, state: object = None) -> None:
 def test_every_way_of_loading_gives_the_pruned_network(pruned: tuple) -> None:
     model, path = pruned
     assert set(read_checkpoint(path)['state_dict']) == set(Network().state_dict())  # the host's keys
-    for load in (mmprune.load, lambda m, p: load_checkpoint(m, str(p)),
-                 lambda m, p: m.load_state_dict(torch.load(p, weights_only=True)['state_dict'])):
+    for load in (
+        mmprune.load,
+        lambda m, p: load_checkpoint(m, str(p)),
+        lambda m, p: m.load_state_dict(torch.load(p, weights_only=True)['state_dict']),
+    ):
         fresh = loadable()
         load(fresh, path)
         assert torch.equal(fresh(EXAMPLE), model(EXAMPLE))
@@ -102,10 +105,17 @@ def test_dense_checkpoint_in_a_pruned_network(pruned: tuple, tmp_path: Path) -> 
         load_checkpoint(pruned[0], str(path))
 
 
-@pytest.mark.parametrize(('other', 'message'), [
-    (dict(width=6), r'first.0.weight: the checkpoint holds shape \(8, 3, 3, 3\), the network needs \(6, 3, 3, 3\)'),
-    (dict(depth=2), r'another network.*lacks more.1.weight \(and 1 more\)'),
-    (dict(depth=0), r'another network.*unknown more.0.weight \(and 1 more\)')])
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [
+        (
+            dict(width=6),
+            r'first.0.weight: the checkpoint holds shape \(8, 3, 3, 3\), the network needs \(6, 3, 3, 3\)',
+        ),
+        (dict(depth=2), r'another network.*lacks more.1.weight \(and 1 more\)'),
+        (dict(depth=0), r'another network.*unknown more.0.weight \(and 1 more\)'),
+    ],
+)
 def test_dense_checkpoint_of_another_network(tmp_path: Path, other: dict, message: str) -> None:
     path = mmprune.save(Network(), tmp_path / 'dense.pth')
     with pytest.raises(CheckpointError, match=message):
@@ -133,25 +143,30 @@ def test_pruned_checkpoint_of_another_network(pruned: tuple, other: dict) -> Non
 def set_indices(values: object) -> object:
     def change_it(raw: dict) -> None:
         raw['modules']['first.0']['out'] = values
+
     return change_it
 
 
-@pytest.mark.parametrize(('structure', 'message'), [
-    (set_indices([0, 1, 2, 8]), r'first.0.*rise within \[0, 8\)'),
-    (set_indices([3, 1, 0, 2]), 'first.0.*rise within'),
-    (set_indices([1, 1, 2, 3]), 'first.0.*rise within'),
-    (set_indices([-1, 1, 2, 3]), 'first.0.*rise within'),
-    (set_indices([0, 1, 2, 2**80]), 'first.0.*rise within'),
-    (set_indices([]), 'first.0.*non-empty'),
-    (set_indices('all'), 'first.0.*list of indices'),
-    (set_indices([0, 1]), r'first.0.weight.*\(4, 3, 3, 3\).*\(2, 3, 3, 3\)'),
-    (lambda raw: raw.update(version=2), 'version 2 is unknown'),
-    (lambda raw: raw.update(modules=[1]), 'must map module names'),
-    (lambda raw: raw['modules'].update({'stem': raw['modules']['first.0']}), "'stem'.*does not have"),
-    (lambda raw: raw['modules']['first.0'].update(dense=[16, 3]), r'first.0.*\(16, 3\).*\(8, 3\)'),
-    (lambda raw: raw['modules'].update({'first.2': raw['modules']['first.0']}), 'first.2'),
-    (lambda raw: '[' * 100_000, 'nested too deep'),
-    (lambda raw: '{', 'not a structure')])
+@pytest.mark.parametrize(
+    ('structure', 'message'),
+    [
+        (set_indices([0, 1, 2, 8]), r'first.0.*rise within \[0, 8\)'),
+        (set_indices([3, 1, 0, 2]), 'first.0.*rise within'),
+        (set_indices([1, 1, 2, 3]), 'first.0.*rise within'),
+        (set_indices([-1, 1, 2, 3]), 'first.0.*rise within'),
+        (set_indices([0, 1, 2, 2**80]), 'first.0.*rise within'),
+        (set_indices([]), 'first.0.*non-empty'),
+        (set_indices('all'), 'first.0.*list of indices'),
+        (set_indices([0, 1]), r'first.0.weight.*\(4, 3, 3, 3\).*\(2, 3, 3, 3\)'),
+        (lambda raw: raw.update(version=2), 'version 2 is unknown'),
+        (lambda raw: raw.update(modules=[1]), 'must map module names'),
+        (lambda raw: raw['modules'].update({'stem': raw['modules']['first.0']}), "'stem'.*does not have"),
+        (lambda raw: raw['modules']['first.0'].update(dense=[16, 3]), r'first.0.*\(16, 3\).*\(8, 3\)'),
+        (lambda raw: raw['modules'].update({'first.2': raw['modules']['first.0']}), 'first.2'),
+        (lambda raw: '[' * 100_000, 'nested too deep'),
+        (lambda raw: '{', 'not a structure'),
+    ],
+)
 def test_wrong_structures(pruned: tuple, structure: object, message: str) -> None:
     change(pruned[1], structure)
     for load in (mmprune.load, lambda m, p: load_checkpoint(m, str(p))):

@@ -24,9 +24,13 @@ def train(layer: nn.Module, optimiser: torch.optim.Optimizer, steps: int = 3) ->
         optimiser.step()
 
 
-@pytest.mark.parametrize('make', [
-    lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
-    lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
+        lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1),
+    ],
+)
 def test_training_leaves_zeros(make: object) -> None:
     layer = masked_linear()
     optimiser = make(layer.parameters())
@@ -88,8 +92,12 @@ def test_frozen_weights_are_cut_with_their_layer() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
     for index in (0, 2):
         freeze_outside(net[index], torch.rand_like(net[index].weight) > 0.5)
-    mmprune.prune(net, torch.zeros(1, 3, 9, 9), restorer=None,
-                  pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)))
+    mmprune.prune(
+        net,
+        torch.zeros(1, 3, 9, 9),
+        restorer=None,
+        pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)),
+    )
     before = {name: net.get_submodule(name).weight.detach().clone() for name in trained_masks(net)}
     optimiser = torch.optim.SGD(net.parameters(), 0.1)
     net(torch.randn(2, 3, 9, 9)).square().sum().backward()

@@ -38,8 +38,14 @@ def conv_widths(backbone: nn.Module) -> list[int]:
 
 def points_of(student: nn.Module, teacher: nn.Module, cfg: Config) -> list[str]:
     settings = build_part(DISTILLATIONS, cfg.pruning.distillation, 'pruning.distillation')
-    found = find_points(Part.of(student, ['backbone']), Part.of(teacher, ['backbone']), torch.randn(1, 3, 64, 64),
-                        settings.points, settings.which, settings.include_untouched)
+    found = find_points(
+        Part.of(student, ['backbone']),
+        Part.of(teacher, ['backbone']),
+        torch.randn(1, 3, 64, 64),
+        settings.points,
+        settings.which,
+        settings.include_untouched,
+    )
     return [point.name.removeprefix('backbone.') for point in found]
 
 
@@ -55,9 +61,13 @@ def test_resnet(depth: int) -> None:
     assert points_of(student, teacher, cfg) == blocks and len(blocks) == {18: 8, 34: 16}[depth]
 
 
-@pytest.mark.parametrize('name, widths, points', [
-    ('vgg16_dfbf-l2-r50_cifar10', VGG16, (2, 5, 12, 22, 32, 42)),
-    pytest.param('vgg19_dfbf-l2-r50_cifar10', VGG19, (2, 5, 12, 25, 38, 51), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'name, widths, points',
+    [
+        ('vgg16_dfbf-l2-r50_cifar10', VGG16, (2, 5, 12, 22, 32, 42)),
+        pytest.param('vgg19_dfbf-l2-r50_cifar10', VGG19, (2, 5, 12, 25, 38, 51), marks=pytest.mark.slow),
+    ],
+)
 def test_vgg(name: str, widths: list[int], points: tuple[int, ...]) -> None:
     student, teacher, cfg = pruned(name)
     assert conv_widths(student.backbone) == widths
@@ -83,7 +93,12 @@ def test_faster_rcnn_vgg(depth: int, widths: list[int], points: tuple[int, ...])
     assert conv_widths(student.backbone) == widths
     assert points_of(student, teacher, cfg) == [f'features.{index}' for index in points]
     assert [tuple(x.shape[1:]) for x in student.extract_feat(torch.randn(1, 3, 64, 64))] == [
-        (256, 16, 16), (256, 8, 8), (256, 4, 4), (256, 4, 4), (256, 2, 2)]
+        (256, 16, 16),
+        (256, 8, 8),
+        (256, 4, 4),
+        (256, 4, 4),
+        (256, 2, 2),
+    ]
 
 
 #: epochs, milestone, weight method, images as batches, optimiser's weight decay

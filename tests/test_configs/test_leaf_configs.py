@@ -58,8 +58,9 @@ def test_published_parameter_counts(name: str) -> None:
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     settings = cfg.pruning
-    report = mmprune.prune(model, torch.zeros(1, *settings.input_shape), settings.target, settings.pruner,
-                           restorer=None)
+    report = mmprune.prune(
+        model, torch.zeros(1, *settings.input_shape), settings.target, settings.pruner, restorer=None
+    )
     assert (report.stage('dense').params, report.stage('pruned').params) == PARAMETERS[name]
 
 

@@ -33,9 +33,12 @@ def test_tables_are_current() -> None:
 
 def test_cells_are_current() -> None:
     make_cells = tool('make_cells')
-    for folder, content in (('lbyl', make_cells.lbyl()), ('moment_restoration', make_cells.moment_restoration()),
-                            ('expanders', make_cells.expanders()),
-                            ('comparison', make_cells.comparison())):
+    for folder, content in (
+        ('lbyl', make_cells.lbyl()),
+        ('moment_restoration', make_cells.moment_restoration()),
+        ('expanders', make_cells.expanders()),
+        ('comparison', make_cells.comparison()),
+    ):
         assert json.loads((ROOT / f'configs/{folder}/cells.json').read_text()) == json.loads(json.dumps(content))
 
 
@@ -101,8 +104,10 @@ def test_tables_show_the_mean_and_spread_of_seeds(tmp_path: Path) -> None:
         return dict(stages=stages, test_images=1017, input_shape=[1, 3, 32, 32], versions='mmprune=0 torch=2')
 
     name = 'vgg-small_cifar10/{}/trained/seed{}'
-    results = {name.format('Random/equal-degree', seed): run(value, count)
-               for seed, value, count in ((0, 50.0, 90), (1, 52.0, 100), (2, 54.0, 110))}
+    results = {
+        name.format('Random/equal-degree', seed): run(value, count)
+        for seed, value, count in ((0, 50.0, 90), (1, 52.0, 100), (2, 54.0, 110))
+    }
     results[name.format('XNet/equal-edges', 0)] = run(60.0, 100)
     (tmp_path / 'results.json').write_text(json.dumps(results))
     text = make_readme.render(make_readme.Results(tmp_path), 'vgg-small_cifar10')

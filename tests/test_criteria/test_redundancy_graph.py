@@ -60,9 +60,7 @@ def prepared(model, images=None, size=16, **options):
 
 def prune(model, images=None, size=16, **criterion):
     pruner = dict(type='ChannelPruner', criterion=dict(type='RedundancyGraph', **criterion))
-    return mmprune.prune(
-        model, torch.zeros(1, 3, size, size), pruner=pruner, restorer=None, images=images
-    )
+    return mmprune.prune(model, torch.zeros(1, 3, size, size), pruner=pruner, restorer=None, images=images)
 
 
 @pytest.mark.parametrize('dc', [True, False])

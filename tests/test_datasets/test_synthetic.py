@@ -62,7 +62,8 @@ def test_detectors_get_samples_without_boxes() -> None:
 
 def test_classifiers_that_mix_images_get_a_label() -> None:
     preprocessor = ClsDataPreprocessor(
-        mean=MEAN, std=STD, num_classes=4, batch_augments=dict(augments=dict(type='Mixup', alpha=0.8)))
+        mean=MEAN, std=STD, num_classes=4, batch_augments=dict(augments=dict(type='Mixup', alpha=0.8))
+    )
     dataset = attached(preprocessor)
     assert preprocessor(default_collate([dataset[0], dataset[1]]), training=True)['inputs'].shape == (2, 3, 6, 8)
 
@@ -70,8 +71,9 @@ def test_classifiers_that_mix_images_get_a_label() -> None:
 def test_grey_images_are_not_flipped() -> None:
     preprocessor = ClsDataPreprocessor(mean=[127.5], std=[127.5], to_rgb=True)
     dataset = attached(preprocessor, shape=(1, 4, 4))
-    assert torch.allclose(preprocessor(default_collate([dataset[1]]))['inputs'][0],
-                          Store(shape=(1, 4, 4)).image(1), atol=1e-6)
+    assert torch.allclose(
+        preprocessor(default_collate([dataset[1]]))['inputs'][0], Store(shape=(1, 4, 4)).image(1), atol=1e-6
+    )
 
 
 def test_length_comes_from_the_config_and_must_be_that_of_the_store() -> None:

@@ -64,8 +64,13 @@ def detectors() -> tuple[nn.Module, nn.Module]:
     """Dense, and with backbone and FPN cut together with what the heads read."""
     dense = retinanet(width=64)
     small = copy.deepcopy(dense)
-    mmprune.prune(small, EXAMPLE, ['backbone', 'neck'], dict(
-        type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3), prune_interface=True), restorer=None)
+    mmprune.prune(
+        small,
+        EXAMPLE,
+        ['backbone', 'neck'],
+        dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3), prune_interface=True),
+        restorer=None,
+    )
     return dense, small
 
 

@@ -17,10 +17,13 @@ from tests.oracles.distillation import literal_loss
 RESNET = dict(
     build=lambda: torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 2, 1, 1], num_classes=5),
     keep=['conv1', '*.conv2', '*.downsample*'],
-    norms=['layer1.0.bn2', 'layer2.0.bn2', 'layer2.1.bn2', 'layer3.0.bn2', 'layer4.0.bn2'])
+    norms=['layer1.0.bn2', 'layer2.0.bn2', 'layer2.1.bn2', 'layer3.0.bn2', 'layer4.0.bn2'],
+)
 VGG = dict(
     build=lambda: torchvision.models.vgg._vgg('A', True, None, False).features,
-    keep=['0', '4', '11', '18', '25'], norms=['12', '19', '26'])
+    keep=['0', '4', '11', '18', '25'],
+    norms=['12', '19', '26'],
+)
 
 
 def student_and_teacher(network: dict) -> tuple[nn.Module, nn.Module]:
@@ -32,14 +35,20 @@ def student_and_teacher(network: dict) -> tuple[nn.Module, nn.Module]:
     randomise(model)
     teacher = copy.deepcopy(model)
     teacher.forward = teacher.backbone.forward
-    mmprune.prune(model, torch.randn(1, 3, 32, 32), 'backbone', restorer=None, pruner=dict(
-        type='ChannelPruner', keep=network['keep'], allocator=dict(type='Uniform', ratio=0.4)))
+    mmprune.prune(
+        model,
+        torch.randn(1, 3, 32, 32),
+        'backbone',
+        restorer=None,
+        pruner=dict(type='ChannelPruner', keep=network['keep'], allocator=dict(type='Uniform', ratio=0.4)),
+    )
     return model, teacher
 
 
 @pytest.mark.parametrize('network', [RESNET, VGG], ids=['ResNet', 'VGG'])
-@pytest.mark.parametrize('criterion, method, bn', [
-    ('l1', 0, 'train'), ('mse', 2, 'eval'), ('huber', 8, 'train'), ('smooth_l1', 11, 'eval')])
+@pytest.mark.parametrize(
+    'criterion, method, bn', [('l1', 0, 'train'), ('mse', 2, 'eval'), ('huber', 8, 'train'), ('smooth_l1', 11, 'eval')]
+)
 def test_equals_the_literal_loss_and_its_gradients(network: dict, criterion: str, method: int, bn: str) -> None:
     student, teacher = student_and_teacher(network)
     literal = copy.deepcopy(student)
@@ -122,13 +131,27 @@ def test_half_precision_features_are_compared_in_single() -> None:
     assert all(term.dtype == torch.float32 for term in terms.values())
 
 
-@pytest.mark.parametrize('key, value', [
-    ('criterion', 'l2'), ('beta', 0), ('weights', 12), ('which', 'some'), ('bn', 'frozen'), ('neck', -1),
-    ('images', 'noise'), ('num_real', 0), ('unknown', 1)])
+@pytest.mark.parametrize(
+    'key, value',
+    [
+        ('criterion', 'l2'),
+        ('beta', 0),
+        ('weights', 12),
+        ('which', 'some'),
+        ('bn', 'frozen'),
+        ('neck', -1),
+        ('images', 'noise'),
+        ('num_real', 0),
+        ('unknown', 1),
+    ],
+)
 def test_bad_settings_name_the_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf'pruning\.distillation.*{key}'):
-        build_part(DISTILLATIONS, ConfigDict({'type': 'FeatureDistillation', 'images': 'mixed', key: value}),
-                   'pruning.distillation')
+        build_part(
+            DISTILLATIONS,
+            ConfigDict({'type': 'FeatureDistillation', 'images': 'mixed', key: value}),
+            'pruning.distillation',
+        )
 
 
 def test_number_of_real_images_without_real_images() -> None:
@@ -155,7 +178,8 @@ def test_narrow_strided_convs_keep_their_layout(channels: int, wanted: bool) -> 
 
     student = build()
     student.backbone[0].register_forward_pre_hook(
-        lambda module, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last)))
+        lambda module, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last))
+    )
     loss = FeatureDistillation(which='output').loss(student, build(), ['backbone'], torch.randn(1, 3, 8, 8))
     sum(loss(torch.randn(2, 3, 8, 8)).values()).backward()
     assert seen[-1] is wanted

@@ -15,13 +15,19 @@ from tests.networks import NETWORKS, mmdet, ours, randomise
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
-def cut(model: nn.Module, keep: Sequence[str] = (), target: str = '',
-        size: int = 64) -> tuple[Part, Part, torch.Tensor]:
+def cut(
+    model: nn.Module, keep: Sequence[str] = (), target: str = '', size: int = 64
+) -> tuple[Part, Part, torch.Tensor]:
     """Student, teacher and an example."""
     randomise(model)
     teacher, example = copy.deepcopy(model), torch.randn(1, 3, size, size)
-    mmprune.prune(model, example, target, restorer=None, pruner=dict(
-        type='ChannelPruner', keep=keep, allocator=dict(type='Uniform', ratio=0.3)))
+    mmprune.prune(
+        model,
+        example,
+        target,
+        restorer=None,
+        pruner=dict(type='ChannelPruner', keep=keep, allocator=dict(type='Uniform', ratio=0.3)),
+    )
     return Part.of(model, [target]), Part.of(teacher, [target]), example
 
 
@@ -51,15 +57,21 @@ def test_bottlenecks_of_a_frozen_detector_backbone() -> None:
 def test_blocks_that_begin_with_their_relu_are_compared_behind_it() -> None:
     model = ours(type='CIFARResNet', depth=20, shortcut='conv1x1', pre_relu=True, base_channels=4)
     assert names(*cut(model, ['conv1', '*.conv2', '*.downsample*'], size=16)) == [
-        *(f'layer{stage}.{block}.relu_in' for stage, block in
-          ((1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (3, 2))), 'relu_out']
+        *(
+            f'layer{stage}.{block}.relu_in'
+            for stage, block in ((1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (3, 2))
+        ),
+        'relu_out',
+    ]
 
 
 @pytest.mark.parametrize('depth, whole', [(16, (0, 3, 10, 20, 30, 40)), (19, (0, 3, 10, 23, 36, 49))])
 @pytest.mark.parametrize('kind', ['CIFARVGG', 'VGGBN'])
 def test_vgg(kind: str, depth: int, whole: Sequence[int]) -> None:
-    widths = [max(4, width // 16) for width in (64,) * 2 + (128,) * 2 + (256,) * (3 if depth == 16 else 4)
-              + (512,) * (6 if depth == 16 else 8)]
+    widths = [
+        max(4, width // 16)
+        for width in (64,) * 2 + (128,) * 2 + (256,) * (3 if depth == 16 else 4) + (512,) * (6 if depth == 16 else 8)
+    ]
     found = cut(ours(type=kind, depth=depth, widths=widths), [f'features.{conv}' for conv in whole], size=32)
     assert names(*found) == [f'features.{conv + 2}' for conv in whole[2:]]
     assert names(*found, include_untouched=True) == [f'features.{conv + 2}' for conv in whole]
@@ -80,14 +92,20 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param(name, marks=pytest.mark.slow if 'SSD' in name else ()) for name in OTHERS])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow if 'SSD' in name else ()) for name in OTHERS]
+)
 def test_other_networks_have_points_and_no_loss_against_themselves(name: str) -> None:
     student, teacher, example = cut(NETWORKS[name](), **OTHERS[name])
     points = find_points(student, teacher, example)
     assert points and all(student.model.get_submodule(point.name) is not None for point in points)
-    whole, reduced = ({point.name: [t.shape for t in found] for point, found in
-                       zip(points, part.outputs_of([p.name for p in points], example))} for part in (teacher, student))
+    whole, reduced = (
+        {
+            point.name: [t.shape for t in found]
+            for point, found in zip(points, part.outputs_of([p.name for p in points], example))
+        }
+        for part in (teacher, student)
+    )
     assert whole == reduced  # nowhere a tensor that lost channels
 
     def loss(part: Part) -> float:
@@ -100,8 +118,10 @@ def test_other_networks_have_points_and_no_loss_against_themselves(name: str) ->
 
 
 def test_expected_numbers_of_points() -> None:
-    count = {name: len(names(*cut(NETWORKS[name](), **OTHERS[name]))) for name in (
-        'torchvision ResNet-18', 'torchvision MobileNetV2', 'torchvision DenseNet')}
+    count = {
+        name: len(names(*cut(NETWORKS[name](), **OTHERS[name])))
+        for name in ('torchvision ResNet-18', 'torchvision MobileNetV2', 'torchvision DenseNet')
+    }
     # 8 blocks; 16 expanded blocks and the network's output; 7 dense layers and the output
     assert count == {'torchvision ResNet-18': 9, 'torchvision MobileNetV2': 17, 'torchvision DenseNet': 8}
 
@@ -119,5 +139,5 @@ def test_chosen_points() -> None:
     assert names(*found, points=['layer4.?', 'layer1.0.bn2']) == ['layer1.0.bn2', 'layer4.0', 'layer4.1']
     with pytest.raises(ConfigError, match=r"distillation\.points.*'layer9'"):
         names(*found, points=['layer9'])
-    with pytest.raises(ConfigError, match=r"distillation\.points.*relu"):
+    with pytest.raises(ConfigError, match=r'distillation\.points.*relu'):
         names(*found, points=['layer1.0.relu'])  # called twice

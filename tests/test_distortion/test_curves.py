@@ -62,6 +62,7 @@ def test_channels_equal_the_literal_loop():
     cuts = [ChannelCut(g.name, g.readers, scores[g.name]) for g in groups]
     curves = measurer().measure(cuts, scope, [images])
     for group in groups:
+
         def zero(pruned, kept, group=group):
             gone = scores[group.name].argsort(descending=True)[kept:]
             for member in group.readers:
@@ -77,9 +78,14 @@ def test_what_never_runs_has_no_distortion_and_is_not_pruned():
     net = make('shared')
     curves = measurer().measure(cuts_of(net), scope_of(net), [images_of()])
     assert not curves['unused'][1].any()
-    report = mmprune.prune(net, torch.zeros(1, 3, 8, 8), pruner=dict(
-        type='WeightPruner', allocator=dict(type='RateDistortion', ratio=0.5, curves=dict(
-            cache=False, num_images=4, points=4))))
+    report = mmprune.prune(
+        net,
+        torch.zeros(1, 3, 8, 8),
+        pruner=dict(
+            type='WeightPruner',
+            allocator=dict(type='RateDistortion', ratio=0.5, curves=dict(cache=False, num_images=4, points=4)),
+        ),
+    )
     assert 'unused' not in [row.name for row in report.layers]
     assert net.unused.weight.all()
 
@@ -100,7 +106,7 @@ def test_masked_weights_count_as_gone():
     weight = net.blocks[0].conv1.weight
     mask = torch.rand(weight.shape) > 0.5
     attach_mask(net.blocks[0].conv1, mask)
-    cut, = [cut for cut in cuts_of(net) if cut.name == 'blocks.0.conv1']
+    (cut,) = [cut for cut in cuts_of(net) if cut.name == 'blocks.0.conv1']
     kept, distortion = measurer(grid='absolute', points=20).measure([cut], scope_of(net), [images_of()])[cut.name]
     assert kept[0] == mask.sum() and distortion[0] == 0 and (kept[1:] < mask.sum()).all()
     expected = literal_curve(net, joined, cut.name, kept, [images_of()])
@@ -126,8 +132,11 @@ def test_the_same_noise_every_time_and_images_when_there_are_some():
 def test_cache_is_found_by_content_only(tmp_path, monkeypatch):
     net, images = make('in place'), images_of()
     calls = []
-    monkeypatch.setattr(CurveMeasurer, '_curve', lambda self, *args, original=CurveMeasurer._curve: (
-        calls.append(args[0].name), original(self, *args))[1])
+    monkeypatch.setattr(
+        CurveMeasurer,
+        '_curve',
+        lambda self, *args, original=CurveMeasurer._curve: (calls.append(args[0].name), original(self, *args))[1],
+    )
 
     def measure(**options):
         calls.clear()
@@ -178,9 +187,15 @@ def test_feature_maps_of_all_levels_count():
         output_errors([torch.zeros(2, 3), torch.zeros(3)], [torch.zeros(2, 3), torch.zeros(3)])
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(points=0), 'curves.points'), (dict(grid='other'), 'curves.grid'), (dict(source='web'), 'curves.source'),
-    (dict(nonsense=1), 'nonsense')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(points=0), 'curves.points'),
+        (dict(grid='other'), 'curves.grid'),
+        (dict(source='web'), 'curves.source'),
+        (dict(nonsense=1), 'nonsense'),
+    ],
+)
 def test_mistakes_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         WeightPruner(dict(type='RateDistortion', ratio=0.5, curves=options))

@@ -37,8 +37,11 @@ class Tied(nn.Module):
 def runs_of(net, images):
     """Outputs, and how many batch norms do anything."""
     ran = []
-    hooks = [m.register_forward_hook(lambda m, args, out: ran.append(out is not args[0]))
-             for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    hooks = [
+        m.register_forward_hook(lambda m, args, out: ran.append(out is not args[0]))
+        for m in net.modules()
+        if isinstance(m, nn.BatchNorm2d)
+    ]
     outputs = net(images)
     for hook in hooks:
         hook.remove()
@@ -72,12 +75,16 @@ def test_every_conv_with_a_batch_norm_behind_it():
     assert check(make('shared'), torch.randn(2, 3, 8, 8)) == (0, 0)
 
 
-@pytest.mark.parametrize('join', [
-    lambda conv, norm, x: norm(conv(x)) + conv(x),
-    lambda conv, norm, x: (y := conv(x)) + norm(y),
-    lambda conv, norm, x: norm(conv(x).relu_()),
-    lambda conv, norm, x: norm(norm(conv(x)))],
-    ids=['conv twice', 'output twice', 'something between', 'norm twice'])
+@pytest.mark.parametrize(
+    'join',
+    [
+        lambda conv, norm, x: norm(conv(x)) + conv(x),
+        lambda conv, norm, x: (y := conv(x)) + norm(y),
+        lambda conv, norm, x: norm(conv(x).relu_()),
+        lambda conv, norm, x: norm(norm(conv(x))),
+    ],
+    ids=['conv twice', 'output twice', 'something between', 'norm twice'],
+)
 def test_what_cannot_be_folded_stays(join):
     assert check(randomise(Pair(join)), torch.randn(2, 3, 8, 8)) == (0, 0)
 
@@ -137,9 +144,18 @@ def test_an_error_inside_leaves_nothing_behind():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('name', 'share'), [
-    ('torchvision MobileNetV3', 1), ('torchvision DenseNet', 8 / 17), ('torchvision ShuffleNetV2', 1),
-    ('mmdet ResNet-50 FPN', 1), ('mmdet CSPDarknet YOLOXPAFPN', 1), ('mmdet HRNet', 1), ('mmdet Res2Net', 1)])
+@pytest.mark.parametrize(
+    ('name', 'share'),
+    [
+        ('torchvision MobileNetV3', 1),
+        ('torchvision DenseNet', 8 / 17),
+        ('torchvision ShuffleNetV2', 1),
+        ('mmdet ResNet-50 FPN', 1),
+        ('mmdet CSPDarknet YOLOXPAFPN', 1),
+        ('mmdet HRNet', 1),
+        ('mmdet Res2Net', 1),
+    ],
+)
 def test_backbones_of_every_kind(name, share):
     net = big.NETWORKS[name]()
     folded, _ = check(net, torch.randn(2, 3, *[64 if 'mmdet' in name else 32] * 2), rtol=1e-3)

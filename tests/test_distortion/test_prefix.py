@@ -44,9 +44,19 @@ def test_bit_equal_to_a_whole_pass_for_every_layer(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['torchvision MobileNetV3', 'torchvision DenseNet', 'torchvision ShuffleNetV2',
-                                  'mmpretrain Swin', 'mmdet ResNet-50 FPN', 'mmdet CSPDarknet YOLOXPAFPN',
-                                  'mmdet HRNet', 'mmdet Res2Net'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'torchvision MobileNetV3',
+        'torchvision DenseNet',
+        'torchvision ShuffleNetV2',
+        'mmpretrain Swin',
+        'mmdet ResNet-50 FPN',
+        'mmdet CSPDarknet YOLOXPAFPN',
+        'mmdet HRNet',
+        'mmdet Res2Net',
+    ],
+)
 def test_bit_equal_on_backbones_of_every_kind(name):
     net = big.NETWORKS[name]()
     net.eval()
@@ -76,8 +86,9 @@ def test_the_network_is_its_old_self_afterwards():
         prefix.record(net.mix, images)
         raise ZeroDivisionError
     assert net.mix.__dict__['forward'] is own
-    assert not any('forward' in m.__dict__ or '_forward_before_replay' in m.__dict__
-                   for m in net.modules() if m is not net.mix)
+    assert not any(
+        'forward' in m.__dict__ or '_forward_before_replay' in m.__dict__ for m in net.modules() if m is not net.mix
+    )
 
 
 def test_a_forward_pass_that_changes_its_way_is_refused():

@@ -22,8 +22,16 @@ EXAMPLES = Path(__file__).parents[2] / 'docs/examples'
 def network() -> tuple[nn.Module, Tensor]:
     """Three convs whose batch norms have seen the images."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.BatchNorm2d(32),
-                        nn.ReLU(), nn.Conv2d(32, 8, 3), nn.BatchNorm2d(8))
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 8, 3),
+        nn.BatchNorm2d(8),
+    )
     images = torch.randn(128, 3, 16, 16)
     for norm in (module for module in net if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -34,8 +42,9 @@ def network() -> tuple[nn.Module, Tensor]:
     return net.eval(), images
 
 
-def test_ten_lines_of_python_prune_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                             capsys: pytest.CaptureFixture) -> None:
+def test_ten_lines_of_python_prune_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     found = runpy.run_path(str(EXAMPLES / 'prune_from_python.py'))
     stages = found['report'].stages
@@ -53,14 +62,23 @@ def test_the_criterion_is_the_product_of_both_norms() -> None:
     net, images = network()
     with torch.no_grad():
         net[3].weight[:, 5] = 0  # nobody listens to channel 5
-        net[0].weight[7] = 0     # nothing makes channel 7
-    report = mmprune.prune(net, images[:1], restorer=None, pruner=dict(
-        type='ChannelPruner', criterion='FanOut', allocator=dict(type='Uniform', ratio=2 / 32)))
+        net[0].weight[7] = 0  # nothing makes channel 7
+    report = mmprune.prune(
+        net,
+        images[:1],
+        restorer=None,
+        pruner=dict(type='ChannelPruner', criterion='FanOut', allocator=dict(type='Uniform', ratio=2 / 32)),
+    )
     assert report.layers[0].after == 30
     assert (net[3].weight.abs().sum(dim=(0, 2, 3)) > 0).all() and (net[0].weight.abs().sum(dim=(1, 2, 3)) > 0).all()
     with pytest.raises(mmprune.ConfigError, match='FanOut.power'):
-        mmprune.prune(net, images[:1], pruner=dict(type='ChannelPruner', criterion=dict(type='FanOut', power=0),
-                                                   allocator=dict(type='Uniform', ratio=0.5)))
+        mmprune.prune(
+            net,
+            images[:1],
+            pruner=dict(
+                type='ChannelPruner', criterion=dict(type='FanOut', power=0), allocator=dict(type='Uniform', ratio=0.5)
+            ),
+        )
     assert FanOut(2.0).power == 2.0
 
 
@@ -82,18 +100,29 @@ def test_the_restorer_repairs_what_it_can_and_says_where_it_cannot() -> None:
         dense = net(images)
         for restorer in (None, 'MeanShift'):
             pruned = copy.deepcopy(net)
-            report = mmprune.prune(pruned, images[:1], restorer=restorer, pruner=dict(
-                type='ChannelPruner', criterion='FanOut', allocator=dict(type='Ramp', ratio=0.4)))
+            report = mmprune.prune(
+                pruned,
+                images[:1],
+                restorer=restorer,
+                pruner=dict(type='ChannelPruner', criterion='FanOut', allocator=dict(type='Ramp', ratio=0.4)),
+            )
             errors[restorer] = (pruned(images) - dense).square().mean()
     assert errors['MeanShift'] < 0.8 * errors[None]
     assert [row.repair for row in report.layers] == ['MeanShift', 'MeanShift', '']
     plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-    report = mmprune.prune(plain, images[:1], restorer=MeanShift(), pruner=dict(
-        type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)))
+    report = mmprune.prune(
+        plain,
+        images[:1],
+        restorer=MeanShift(),
+        pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)),
+    )
     assert 'MeanShift: not conv' in report.layers[0].repair
 
 
 def test_the_config_names_all_three() -> None:
     pruning = prepare_config(Config.fromfile(EXAMPLES / 'my_resnet56.py')).pruning
     assert (pruning.pruner.criterion, pruning.pruner.allocator.type, pruning.restorer.type) == (
-        'FanOut', 'Ramp', 'MeanShift')
+        'FanOut',
+        'Ramp',
+        'MeanShift',
+    )

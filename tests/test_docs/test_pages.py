@@ -76,24 +76,40 @@ def test_every_registered_part_is_in_the_reference() -> None:
     from mmprune import registry
 
     text = ''.join(path.read_text() for path in (ROOT / 'docs/reference').glob('*.md'))
-    for node in (registry.CRITERIA, registry.ALLOCATORS, registry.PRUNERS, registry.RESTORERS, registry.GRAPHS,
-                 registry.SYNTHESIZERS, registry.DISTILLATIONS):
+    for node in (
+        registry.CRITERIA,
+        registry.ALLOCATORS,
+        registry.PRUNERS,
+        registry.RESTORERS,
+        registry.GRAPHS,
+        registry.SYNTHESIZERS,
+        registry.DISTILLATIONS,
+    ):
         node.import_from_location()
         for part in node.module_dict.values():
             assert part.__module__.startswith('mmprune.') is False or f'.{part.__name__}\n' in f'{text}\n', part
 
 
 def test_pictures_are_current() -> None:
-    result = subprocess.run([sys.executable, 'tools/dev/draw_methods.py', '--check'], cwd=ROOT, text=True,
-                            capture_output=True)
+    result = subprocess.run(
+        [sys.executable, 'tools/dev/draw_methods.py', '--check'], cwd=ROOT, text=True, capture_output=True
+    )
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(('html', 'problem'), [
-    ('<a href="b.html#x">', None), ('<a href="#here">', None), ('<a href="https://example.org/x">', None),
-    ('<a href="c.html">', 'no file c.html'), ('<a href="b.html#y">', 'no anchor b.html#y'),
-    ('<img src="a.png">', 'no file a.png'), ('<script src="https://example.org/x.js">', 'loads https'),
-    ('<a href="#there">', 'no anchor #there')])
+@pytest.mark.parametrize(
+    ('html', 'problem'),
+    [
+        ('<a href="b.html#x">', None),
+        ('<a href="#here">', None),
+        ('<a href="https://example.org/x">', None),
+        ('<a href="c.html">', 'no file c.html'),
+        ('<a href="b.html#y">', 'no anchor b.html#y'),
+        ('<img src="a.png">', 'no file a.png'),
+        ('<script src="https://example.org/x.js">', 'loads https'),
+        ('<a href="#there">', 'no anchor #there'),
+    ],
+)
 def test_dead_links_of_a_site_are_found(tmp_path: Path, html: str, problem: str | None) -> None:
     (tmp_path / 'index.html').write_text(f'<p id="here">{html}')
     (tmp_path / 'b.html').write_text('<h1 id="x">b</h1>')

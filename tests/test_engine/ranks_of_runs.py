@@ -46,16 +46,39 @@ def prune_and_train(folder: Path) -> None:
         for name in ('channels', 'weights', 'expanders'):
             tiny.call('train', folder / f'{name}.py', '--work-dir', folder / name, '--launcher', 'pytorch')
             dist.barrier()  # the first process writes the checkpoints
-        tiny.call('train', folder / 'channels.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch',
-                  '--resume', folder / 'channels' / 'epoch_1.pth')
+        tiny.call(
+            'train',
+            folder / 'channels.py',
+            '--work-dir',
+            folder / 'resumed',
+            '--launcher',
+            'pytorch',
+            '--resume',
+            folder / 'channels' / 'epoch_1.pth',
+        )
         dist.barrier()
-        tiny.call('test', folder / 'channels.py', folder / 'resumed' / 'finetuned.pth', '--work-dir', folder / 'test',
-                  '--launcher', 'pytorch')
+        tiny.call(
+            'test',
+            folder / 'channels.py',
+            folder / 'resumed' / 'finetuned.pth',
+            '--work-dir',
+            folder / 'test',
+            '--launcher',
+            'pytorch',
+        )
 
 
 def distil(folder: Path) -> None:
     """Distil, and once more from the first epoch's checkpoint."""
     with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
         tiny.call('train', folder / 'several.py', '--work-dir', folder / 'several', '--launcher', 'pytorch')
-        tiny.call('train', folder / 'several.py', '--work-dir', folder / 'resumed', '--launcher', 'pytorch',
-                  '--resume', folder / 'several' / 'epoch_1.pth')
+        tiny.call(
+            'train',
+            folder / 'several.py',
+            '--work-dir',
+            folder / 'resumed',
+            '--launcher',
+            'pytorch',
+            '--resume',
+            folder / 'several' / 'epoch_1.pth',
+        )

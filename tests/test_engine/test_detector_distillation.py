@@ -36,8 +36,9 @@ def test_one_epoch(tmp_path: Path, base: str) -> None:
     path = tmp_path / 'detector.py'
     path.write_text(f"_base_ = ['mmdet::{base}']\n" + EXTRA % HOSTS[base])
     tiny.call('train', path, '--work-dir', tmp_path / 'run')
-    before, after = (read_checkpoint(tmp_path / 'run' / f'{name}.pth')['state_dict']
-                     for name in ('pruned', 'finetuned'))
+    before, after = (
+        read_checkpoint(tmp_path / 'run' / f'{name}.pth')['state_dict'] for name in ('pruned', 'finetuned')
+    )
     assert before.keys() == after.keys()
     for key, value in before.items():
         if not key.startswith('backbone'):  # the neck only passes gradients on, its batch norms too

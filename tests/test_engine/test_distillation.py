@@ -42,15 +42,21 @@ def test_no_real_image_is_read_and_heads_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('optimizer', ['SGD', 'AdamW'])
 def test_resume_is_bit_equal(tmp_path: Path, optimizer: str) -> None:
-    extra = SYNTHETIC + EMA + f"""
+    extra = (
+        SYNTHETIC
+        + EMA
+        + f"""
 train_cfg['max_epochs'] = 3
 default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
 optim_wrapper = dict(optimizer=dict(type='{optimizer}', lr=0.01, weight_decay=0.1))
 """
+    )
     path = tiny.write_config(tmp_path, extra)
     tiny.call('train', path, '--work-dir', tmp_path / 'run')
-    head = [read_checkpoint(tmp_path / 'run' / f'{name}.pth')['state_dict']['head.fc.weight']
-            for name in ('pruned', 'epoch_3')]
+    head = [
+        read_checkpoint(tmp_path / 'run' / f'{name}.pth')['state_dict']['head.fc.weight']
+        for name in ('pruned', 'epoch_3')
+    ]
     assert torch.equal(*head)  # no decay either
     tiny.call('train', path, '--work-dir', tmp_path / 'resumed', '--resume', tmp_path / 'run' / 'epoch_1.pth')
     tiny.assert_same_run(tmp_path / 'run' / 'epoch_3.pth', tmp_path / 'resumed' / 'epoch_3.pth')
@@ -94,7 +100,8 @@ pruning.update(finetune=True, images=dict(type='GaussianNoise', num_images=48, b
     cfg = prepare_config(Config.fromfile(path))
     dataset = cfg.train_dataloader.dataset
     assert (dataset.type, dataset.get('num_images')) == (
-        ('mmprune.RandomSubset', 20) if images == 'real' else ('mmengine.ConcatDataset', None))
+        ('mmprune.RandomSubset', 20) if images == 'real' else ('mmengine.ConcatDataset', None)
+    )
     assert prepare_config(cfg).train_dataloader.dataset == dataset
     tiny.call('train', path, '--work-dir', tmp_path / 'run')
     iterations = read_checkpoint(tmp_path / 'run' / 'epoch_2.pth')['meta']['iter']
@@ -102,11 +109,15 @@ pruning.update(finetune=True, images=dict(type='GaussianNoise', num_images=48, b
 
 
 def test_training_by_iterations_with_workers(tmp_path: Path) -> None:
-    path = tiny.write_config(tmp_path, SYNTHETIC + """
+    path = tiny.write_config(
+        tmp_path,
+        SYNTHETIC
+        + """
 train_dataloader['num_workers'] = 1
 train_cfg = dict(by_epoch=False, max_iters=3, val_interval=100)
 param_scheduler = None
-""")
+""",
+    )
     tiny.call('train', path, '--work-dir', tmp_path / 'run')
     assert [stage['name'] for stage in tiny.stages(tmp_path / 'run')][-1] == 'finetuned'
 
@@ -123,14 +134,21 @@ def test_iterative_pruning_keeps_the_first_teacher(tmp_path: Path) -> None:
 def test_two_stages_the_result_becomes_the_teacher(tmp_path: Path) -> None:
     first = tiny.write_config(tmp_path, SYNTHETIC + "\npruning['pruner']['keep'] += ['layer3*', 'layer2*']\n", 'a.py')
     tiny.call('train', first, '--work-dir', tmp_path / 'a')
-    second = tiny.write_config(tmp_path, SYNTHETIC + f"""
+    second = tiny.write_config(
+        tmp_path,
+        SYNTHETIC
+        + f"""
 load_from = {str(tmp_path / 'a' / 'finetuned.pth')!r}
 pruning['pruner']['keep'] += ['layer1*']
 pruning['distillation']['include_untouched'] = True
-""", 'b.py')
+""",
+        'b.py',
+    )
     tiny.call('train', second, '--work-dir', tmp_path / 'b')
-    teacher, result, start = (read_checkpoint(tmp_path / name)['state_dict'] for name in (
-        'b/teacher.pth', 'b/finetuned.pth', 'a/finetuned.pth'))
+    teacher, result, start = (
+        read_checkpoint(tmp_path / name)['state_dict']
+        for name in ('b/teacher.pth', 'b/finetuned.pth', 'a/finetuned.pth')
+    )
     assert all(torch.equal(value, teacher[key]) for key, value in start.items())
     widths = {key: result[f'backbone.{key}.0.conv1.weight'].shape[0] for key in ('layer1', 'layer2', 'layer3')}
     assert widths == dict(layer1=2, layer2=4, layer3=8)
@@ -174,7 +192,9 @@ def test_data_loader_of_a_prepared_config(tmp_path: Path) -> None:
 
 
 def test_networks_without_batch_norm_are_told_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    path = tiny.write_config(tmp_path, """
+    path = tiny.write_config(
+        tmp_path,
+        """
 model = dict(type='ImageClassifier', backbone=dict(type='mmpretrain.VGG', depth=11, num_classes=-1, out_indices=(4,)),
              neck=dict(type='GlobalAveragePooling'),
              head=dict(type='LinearClsHead', num_classes=10, in_channels=512))
@@ -182,7 +202,8 @@ pruning = dict(
     finetune=True, evaluate=False, input_shape=(3, 32, 32), images=dict(type='DeepInversion', num_images=4),
     pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)),
     distillation=dict(type='FeatureDistillation'))
-""")
+""",
+    )
     with pytest.raises(SystemExit):
         tiny.call('train', path, '--work-dir', tmp_path / 'run')
     error = capsys.readouterr().err

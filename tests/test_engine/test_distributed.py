@@ -47,8 +47,10 @@ def test_processes_prune_as_one(tmp_path: Path, world: int) -> None:
     for mine, its in zip(tiny.stages(tmp_path / 'single'), tiny.stages(tmp_path / 'channels')):
         assert mine['metrics'] == its['metrics'], mine['name']
     # the second step, and the same once more after a resume
-    widths = [read_checkpoint(tmp_path / run / 'epoch_2.pth')['state_dict']['backbone.layer3.1.conv1.weight'].shape[0]
-              for run in ('channels', 'resumed')]
+    widths = [
+        read_checkpoint(tmp_path / run / 'epoch_2.pth')['state_dict']['backbone.layer3.1.conv1.weight'].shape[0]
+        for run in ('channels', 'resumed')
+    ]
     assert widths == [8, 8]
     tiny.assert_same_run(tmp_path / 'channels' / 'epoch_2.pth', tmp_path / 'resumed' / 'epoch_2.pth')
     assert tiny.metrics(tmp_path / 'test') == tiny.stages(tmp_path / 'resumed')[-1]['metrics']

@@ -23,8 +23,10 @@ def test_processes_train_as_one(tmp_path: Path, world: int) -> None:
     tiny.call('train', tiny.write_config(tmp_path, EXTRA, 'one.py'), '--work-dir', tmp_path / 'one')
     tiny.write_config(tmp_path, EXTRA + f"\ntrain_dataloader['batch_size'] = {16 // world}\n", 'several.py')
     in_ranks(partial(ranks_of_runs.distil, tmp_path), world, tmp_path, connect=False)
-    pruned, one, several = (read_checkpoint(tmp_path / name)['state_dict'] for name in (
-        'one/pruned.pth', 'one/epoch_2.pth', 'several/epoch_2.pth'))
+    pruned, one, several = (
+        read_checkpoint(tmp_path / name)['state_dict']
+        for name in ('one/pruned.pth', 'one/epoch_2.pth', 'several/epoch_2.pth')
+    )
     for key, value in one.items():
         assert torch.allclose(value, several[key], atol=1e-5), key
         if key.startswith('head'):

@@ -49,8 +49,18 @@ def test_analysis_of_config_and_checkpoint(tmp_path: Path, capsys: pytest.Captur
     tiny.call('train', config, '--work-dir', tmp_path)
     capsys.readouterr()
     for name, more in (('drawn', ()), ('loaded', (tmp_path / 'pruned.pth',))):
-        tiny.call('analyze', 'expander', config, *more, '--out', tmp_path / f'{name}.json', '--plot',
-                  tmp_path / f'{name}.png', '--work-dir', tmp_path)
+        tiny.call(
+            'analyze',
+            'expander',
+            config,
+            *more,
+            '--out',
+            tmp_path / f'{name}.json',
+            '--plot',
+            tmp_path / f'{name}.png',
+            '--work-dir',
+            tmp_path,
+        )
     drawn, loaded = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('drawn', 'loaded'))
     by_name = [{layer['name']: layer for layer in found['layers']} for found in (drawn, loaded)]
     assert by_name[0] == by_name[1]
@@ -71,10 +81,14 @@ def test_analysis_needs_graphs(tmp_path: Path, capsys: pytest.CaptureFixture) ->
 
 
 def test_a_schedule_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    config = tiny.write_config(tmp_path, EXPANDERS + """
+    config = tiny.write_config(
+        tmp_path,
+        EXPANDERS
+        + """
 pruning['schedule'] = dict(type='linear', steps=2)
 pruning['evaluate'] = False
-""")
+""",
+    )
     with pytest.raises(SystemExit):
         tiny.call('train', config, '--work-dir', tmp_path)
     assert 'pruning.schedule: ExpanderPruner draws its graphs once' in capsys.readouterr().err

@@ -49,8 +49,13 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mmcv.imwrite(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), str(folder / f'{i}.png'))
         images.append(dict(id=i, file_name=f'{i}.png', width=64, height=64))
         annotations.append(dict(id=i + 1, image_id=i, category_id=i + 1, bbox=[8, 8, 32, 32], area=1024, iscrowd=0))
-    (folder / 'ann.json').write_text(json.dumps(dict(
-        images=images, annotations=annotations, categories=[dict(id=1, name='left'), dict(id=2, name='right')])))
+    (folder / 'ann.json').write_text(
+        json.dumps(
+            dict(
+                images=images, annotations=annotations, categories=[dict(id=1, name='left'), dict(id=2, name='right')]
+            )
+        )
+    )
     (folder / 'leaf.py').write_text(DETECTOR.format(root=tiny.ROOT, folder=folder))
     tiny.call('train', folder / 'leaf.py', '--work-dir', folder / 'run')
     return folder
@@ -69,8 +74,9 @@ def test_detector_from_a_stock_config(detector: Path) -> None:
         found = inference_detector(model, str(detector / '0.png')).pred_instances.scores
         expected = found if expected is None else expected
         assert torch.equal(found, expected)
-    model = mmprune.load(MODELS.build(prepare_config(Config.fromfile(detector / 'leaf.py')).model), detector / 'run'
-                         / 'finetuned.pth').eval()
+    model = mmprune.load(
+        MODELS.build(prepare_config(Config.fromfile(detector / 'leaf.py')).model), detector / 'run' / 'finetuned.pth'
+    ).eval()
     images = torch.rand(1, 3, 64, 64)
     again = init_detector(str(detector / 'leaf.py'), str(detector / 'run' / 'epoch_1.pth'), device='cpu')
     assert all(torch.equal(a, b) for a, b in zip(again.extract_feat(images), model.extract_feat(images)))

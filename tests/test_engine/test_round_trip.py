@@ -62,9 +62,11 @@ def test_resumed_training_is_bit_equal(tmp_path: Path, extra: str) -> None:
         assert tiny.metrics(tmp_path / 'test') == whole[-1]['metrics']
 
 
-@pytest.mark.parametrize(('extra', 'kept'), [
-    (FINETUNE + EMA, [10, 8, 8]), (WEIGHTS, [16 * 16 * 9 * share // 1000 for share in (437, 230, 200)])],
-    ids=['channels', 'weights'])
+@pytest.mark.parametrize(
+    ('extra', 'kept'),
+    [(FINETUNE + EMA, [10, 8, 8]), (WEIGHTS, [16 * 16 * 9 * share // 1000 for share in (437, 230, 200)])],
+    ids=['channels', 'weights'],
+)
 def test_resume_in_the_middle_of_a_schedule(tmp_path: Path, extra: str, kept: list[int]) -> None:
     """Three steps end where one shot would; a network that waits for its next step is resumed bit by bit, too."""
     config = tiny.write_config(tmp_path, extra + SCHEDULE + "\npruning['evaluate'] = False\n")
@@ -85,11 +87,21 @@ def test_resume_in_the_middle_of_a_schedule(tmp_path: Path, extra: str, kept: li
 def test_pruning_a_pruned_network_composes(tmp_path: Path) -> None:
     config = tiny.write_config(tmp_path, "\npruning['evaluate'] = False\n")
     tiny.call('train', config, '--work-dir', tmp_path / 'a')
-    tiny.call('train', config, '--work-dir', tmp_path / 'b', '--cfg-options', 'pruning.finetune=True',
-              f'load_from={tmp_path}/a/pruned.pth', 'train_cfg.max_epochs=1')
+    tiny.call(
+        'train',
+        config,
+        '--work-dir',
+        tmp_path / 'b',
+        '--cfg-options',
+        'pruning.finetune=True',
+        f'load_from={tmp_path}/a/pruned.pth',
+        'train_cfg.max_epochs=1',
+    )
     cfg = mmprune.engine.make_loadable_config(tiny.config(tmp_path))
-    models = [mmprune.load(MODELS.build(cfg.model), tmp_path / run) for run in
-              ('a/pruned.pth', 'b/pruned.pth', 'b/finetuned.pth')]
+    models = [
+        mmprune.load(MODELS.build(cfg.model), tmp_path / run)
+        for run in ('a/pruned.pth', 'b/pruned.pth', 'b/finetuned.pth')
+    ]
     first, second, third = (structure_of(model).modules['backbone.layer3.1.conv1'] for model in models)
     assert [len(cut.outputs) for cut in (first, second, third)] == [8, 4, 4]
     assert all(cut.dense == (16, 16) for cut in (first, second, third))
@@ -107,8 +119,11 @@ def test_resume_without_a_name_takes_the_latest_or_starts_anew(tmp_path: Path) -
 
 
 def test_report_has_the_schema_of_the_design(tmp_path: Path) -> None:
-    config = tiny.write_config(tmp_path, "\npruning['restorer'] = dict(type='BNRecalibration')\n"
-                               "pruning['images'] = 'train_dataloader'\npruning['num_images'] = 20\n")
+    config = tiny.write_config(
+        tmp_path,
+        "\npruning['restorer'] = dict(type='BNRecalibration')\n"
+        "pruning['images'] = 'train_dataloader'\npruning['num_images'] = 20\n",
+    )
     tiny.call('train', config, '--work-dir', tmp_path)
     raw = json.loads((tmp_path / 'report.json').read_text())
     assert raw['schema_version'] == 1
@@ -117,7 +132,8 @@ def test_report_has_the_schema_of_the_design(tmp_path: Path) -> None:
     assert [stage['name'] for stage in raw['stages']] == ['dense', 'pruned', 'restored']
     for stage in raw['stages']:
         assert {key: type(stage[key]) for key in ('params', 'flops', 'nonzero_params')} == dict.fromkeys(
-            ('params', 'flops', 'nonzero_params'), int)
+            ('params', 'flops', 'nonzero_params'), int
+        )
         assert isinstance(stage['seconds'], float)
         assert set(stage['metrics']) == {'accuracy/top1', 'accuracy/top3'}
     for row in raw['layers']:
@@ -132,11 +148,16 @@ def test_ordinary_training_of_a_pruned_network(tmp_path: Path) -> None:
     """Without `pruning`: nothing is cut again, the average of a moving-average hook has the new widths."""
     config = tiny.write_config(tmp_path, "\npruning['evaluate'] = False\n")
     tiny.call('train', config, '--work-dir', tmp_path / 'a')
-    more = tiny.write_config(tmp_path, EMA + f"""
+    more = tiny.write_config(
+        tmp_path,
+        EMA
+        + f"""
 pruning = None
 model = dict(model, type='mmprune.Pruned', host='ImageClassifier')
 load_from = '{tmp_path}/a/pruned.pth'
-""", 'more.py')
+""",
+        'more.py',
+    )
     tiny.call('train', more, '--work-dir', tmp_path / 'b')
     tiny.call('train', more, '--work-dir', tmp_path / 'c', '--resume', tmp_path / 'b' / 'epoch_1.pth')
     before, after = (read_checkpoint(tmp_path / name)['state_dict'] for name in ('a/pruned.pth', 'b/epoch_2.pth'))

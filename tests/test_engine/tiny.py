@@ -16,7 +16,7 @@ from mmprune.checkpoint import read_checkpoint
 _numbers = itertools.count()
 ROOT = Path(__file__).parents[2]
 
-CONFIG = '''
+CONFIG = """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmprune'], allow_failed_imports=False)
 model = dict(
@@ -43,7 +43,7 @@ pruning = dict(
     target='backbone', finetune=False, input_shape=(3, 16, 16),
     pruner=dict(type='ChannelPruner', criterion='L2Norm', keep=['conv1', '*.conv2'],
                 allocator=dict(type='Uniform', ratio=0.5)))
-'''
+"""
 
 
 def write_config(folder: Path, extra: str = '', name: str = 'tiny.py') -> Path:

@@ -11,9 +11,17 @@ from mmprune.hosts import Scope
 from mmprune.masking import attach_mask
 from tests.networks import NETWORKS
 
-NAMES = ['torchvision ResNet-18', 'torchvision MobileNetV2', 'torchvision DenseNet', 'CIFAR VGG-16',
-         pytest.param('mmdet ResNet-50 FPN', marks=pytest.mark.slow),
-         'torchvision ResNeXt', 'mmdet CSPDarknet YOLOXPAFPN', 'torchvision EfficientNet-B0', 'mmdet SSDVGG SSDNeck']
+NAMES = [
+    'torchvision ResNet-18',
+    'torchvision MobileNetV2',
+    'torchvision DenseNet',
+    'CIFAR VGG-16',
+    pytest.param('mmdet ResNet-50 FPN', marks=pytest.mark.slow),
+    'torchvision ResNeXt',
+    'mmdet CSPDarknet YOLOXPAFPN',
+    'torchvision EfficientNet-B0',
+    'mmdet SSDVGG SSDNeck',
+]
 
 
 def test_known_counts():
@@ -28,6 +36,7 @@ def test_known_counts():
 
 def test_a_published_count():
     import torchvision
+
     counts = measure(Scope.of(torchvision.models.resnet50(), torch.zeros(1, 3, 224, 224)))
     assert counts.params == 25_557_032
     assert counts.flops == pytest.approx(4.1e9, rel=0.02)  # multiply-adds

@@ -16,9 +16,17 @@ EXAMPLE = torch.zeros(1, 3, 16, 16)
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Sequential(nn.Conv2d(3, 32, 3, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-                                       nn.Conv2d(32, 32, 3, bias=False), nn.BatchNorm2d(32), nn.ReLU()),
-                         nn.Conv2d(32, 4, 1)).eval()
+    return nn.Sequential(
+        nn.Sequential(
+            nn.Conv2d(3, 32, 3, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+        ),
+        nn.Conv2d(32, 4, 1),
+    ).eval()
 
 
 def pruner(**target: object) -> dict:
@@ -33,8 +41,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     def count(scope: Scope, example: torch.Tensor) -> float:
         shapes.append(tuple(example.shape))
         scope.forward(example)
-        return float(sum(p.numel() for target in scope.targets
-                         for p in scope.model.get_submodule(target).parameters()))
+        return float(
+            sum(p.numel() for target in scope.targets for p in scope.model.get_submodule(target).parameters())
+        )
 
     monkeypatch.setattr(latency, '_time_inside', count)
     return shapes
@@ -86,8 +95,13 @@ def test_out_of_reach_and_wrong_options(clock: list) -> None:
     with pytest.raises(ConfigError, match=r'target\.runs'):
         mmprune.prune(network(), EXAMPLE, '', pruner(latency=0.5, runs=0), restorer=None)
     with pytest.raises(ConfigError, match='masks do not make a network faster'):
-        mmprune.prune(network(), EXAMPLE, '', dict(type='WeightPruner', allocator=dict(
-            type='Uniform', target=dict(latency=0.5))), restorer=None)
+        mmprune.prune(
+            network(),
+            EXAMPLE,
+            '',
+            dict(type='WeightPruner', allocator=dict(type='Uniform', target=dict(latency=0.5))),
+            restorer=None,
+        )
 
 
 def shares(monkeypatch: pytest.MonkeyPatch, before: float, after: float) -> None:
@@ -99,21 +113,33 @@ def shares(monkeypatch: pytest.MonkeyPatch, before: float, after: float) -> None
 @pytest.mark.parametrize('restorer', [None, 'MomentRestoration'])
 def test_the_report_shows_time_beside_flops(monkeypatch: pytest.MonkeyPatch, restorer: str | None) -> None:
     shares(monkeypatch, 8.0, 4.0)
-    report = mmprune.prune(network(), EXAMPLE, '', dict(
-        type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)), restorer=restorer)
+    report = mmprune.prune(
+        network(),
+        EXAMPLE,
+        '',
+        dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)),
+        restorer=restorer,
+    )
     assert [stage.target_ms for stage in report.stages] == [8.0, *[4.0] * (len(report.stages) - 1)]
     assert 'target time' in str(report) and '4 ms (50.0 %)' in str(report) and not report.warnings
 
 
-@pytest.mark.parametrize('ratio, inside, reason', [
-    (0.5, 0.1, '90% of its time is spent outside the layers that were cut'),
-    (0.4, 0.9, 'no multiple of 8; set pruner.round_to=8'), (0.5, 0.9, 'wait for memory')])
-def test_a_cut_that_is_not_faster_is_explained(monkeypatch: pytest.MonkeyPatch, ratio: float, inside: float,
-                                               reason: str) -> None:
+@pytest.mark.parametrize(
+    'ratio, inside, reason',
+    [
+        (0.5, 0.1, '90% of its time is spent outside the layers that were cut'),
+        (0.4, 0.9, 'no multiple of 8; set pruner.round_to=8'),
+        (0.5, 0.9, 'wait for memory'),
+    ],
+)
+def test_a_cut_that_is_not_faster_is_explained(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, inside: float, reason: str
+) -> None:
     shares(monkeypatch, 8.0, 7.9)
     monkeypatch.setattr(latency, '_share_inside', lambda scope, names: inside)
-    report = mmprune.prune(network(), EXAMPLE, '', dict(
-        type='ChannelPruner', allocator=dict(type='Uniform', ratio=ratio)), restorer=None)
+    report = mmprune.prune(
+        network(), EXAMPLE, '', dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=ratio)), restorer=None
+    )
     (warning,) = [text for text in report.warnings if 'of its time on this device' in text]
     assert reason in warning and 'take 99% of its time' in warning and '1×3×16×16' in warning
 

@@ -8,9 +8,16 @@ import mmprune
 from mmprune.expanders.gathered import GatheredConv2d, gather_convs
 
 
-@pytest.mark.parametrize('options', [
-    dict(padding=1), dict(stride=2, padding=1, bias=False), dict(dilation=2, padding='same'),
-    dict(kernel_size=1, stride=2), dict(kernel_size=(1, 3))])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(padding=1),
+        dict(stride=2, padding=1, bias=False),
+        dict(dilation=2, padding='same'),
+        dict(kernel_size=1, stride=2),
+        dict(kernel_size=(1, 3)),
+    ],
+)
 @pytest.mark.parametrize('graph', ['RandomRegular', 'XNet', 'Random'])
 def test_same_outputs(options, graph):
     conv = nn.Conv2d(12, 20, **{'kernel_size': 3, **options})
@@ -24,8 +31,17 @@ def test_same_outputs(options, graph):
 
 @pytest.mark.parametrize('measure', [True, False])
 def test_a_network(measure):
-    net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(),
-                        nn.Conv2d(32, 32, 3, groups=4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, groups=4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
     images = torch.randn(4, 3, 16, 16)
     mmprune.prune(net, images, pruner=dict(type='ExpanderPruner', graph='XNet', degree=3))
     net.eval()

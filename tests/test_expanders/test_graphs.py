@@ -12,10 +12,21 @@ from tests.oracles import expanders as literal
 SHAPES = [(1, 1), (1, 5), (3, 64), (64, 3), (7, 5), (16, 16), (20, 50)]
 #: From the specification: inputs, outputs, edges that stay of the nominal ones, and outputs without an edge.
 PUBLISHED_D3 = [
-    (3, 64, 134.6, 55, 51), (64, 64, 189.6, 2, 4), (64, 128, 378, 23, 37), (128, 256, 762, 64, 45),
-    (256, 512, 1529, 117, 106), (512, 512, 1534, 27, 24)]
-COLLAPSED = [(64, 64, 15, 868), (64, 64, 30, 1545), (64, 64, 60, 2518), (512, 512, 15, 7578), (512, 512, 60, 29025),
-             (3, 64, 30, 192)]
+    (3, 64, 134.6, 55, 51),
+    (64, 64, 189.6, 2, 4),
+    (64, 128, 378, 23, 37),
+    (128, 256, 762, 64, 45),
+    (256, 512, 1529, 117, 106),
+    (512, 512, 1534, 27, 24),
+]
+COLLAPSED = [
+    (64, 64, 15, 868),
+    (64, 64, 30, 1545),
+    (64, 64, 60, 2518),
+    (512, 512, 15, 7578),
+    (512, 512, 60, 29025),
+    (3, 64, 30, 192),
+]
 
 
 def draw(model, inputs, outputs, degree, seed=0):
@@ -24,8 +35,11 @@ def draw(model, inputs, outputs, degree, seed=0):
 
 
 @pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('model', [RandomRegular(), XNet(), XNet('smaller'), Random(exact=True)],
-                         ids=['regular', 'xnet', 'xnet-smaller', 'random'])
+@pytest.mark.parametrize(
+    'model',
+    [RandomRegular(), XNet(), XNet('smaller'), Random(exact=True)],
+    ids=['regular', 'xnet', 'xnet-smaller', 'random'],
+)
 def test_every_number_of_edges_is_met(model, shape):
     rng, pairs = np.random.default_rng(0), shape[0] * shape[1]
     for edges in {*range(0, pairs + 1, max(1, pairs // 25)), pairs}:
@@ -43,8 +57,10 @@ def test_regular_graphs_have_even_degrees(shape):
             assert np.ptp(degrees) == (0 if edges % len(degrees) == 0 else 1)
 
 
-@pytest.mark.parametrize(('inputs', 'outputs', 'degree'), [
-    (512, 512, 3), (512, 512, 60), (64, 64, 31), (64, 64, 33), (128, 256, 15), (512, 128, 3)])
+@pytest.mark.parametrize(
+    ('inputs', 'outputs', 'degree'),
+    [(512, 512, 3), (512, 512, 60), (64, 64, 31), (64, 64, 33), (128, 256, 15), (512, 128, 3)],
+)
 def test_biregular_at_the_published_degrees(inputs, outputs, degree):
     graph = draw(RandomRegular(), inputs, outputs, degree)
     edges = degree * max(inputs, outputs)
@@ -78,8 +94,10 @@ def test_repairs_leave_no_trace():
 
 @pytest.mark.parametrize(('inputs', 'outputs', 'collapsed', 'dead_xnet', 'dead_random'), PUBLISHED_D3)
 def test_published_edges_and_dead_outputs(inputs, outputs, collapsed, dead_xnet, dead_random):
-    many = {model: [draw(model, inputs, outputs, 3, seed) for seed in range(40)]
-            for model in (RandomRegular(collapse=True), XNet(), Random())}
+    many = {
+        model: [draw(model, inputs, outputs, 3, seed) for seed in range(40)]
+        for model in (RandomRegular(collapse=True), XNet(), Random())
+    }
     regular, xnet, free = many.values()
     assert np.mean([g.sum() for g in regular]) == pytest.approx(collapsed, rel=0.015)
     assert np.mean([g.sum() for g in free]) == pytest.approx(3 * inputs, rel=0.12 if inputs == 3 else 0.02)
@@ -96,12 +114,16 @@ def test_published_collapse(inputs, outputs, degree, left):
     assert found == pytest.approx(left, rel=0.01)
 
 
-@pytest.mark.parametrize(('shape', 'degree', 'bound', 'published'), [
-    ((512, 512), 3, 2.83, [(4.30, 3.90, 2.15), (3.77, 3.61, 2.26), (3.00, 2.82, 2.33)]),
-    ((512, 512), 15, 7.48, [(16.10, 7.81, 5.22), (15.50, 7.57, 5.24), (14.82, 7.33, 5.28)]),
-    ((512, 512), 60, 15.36, [(61.10, 14.51, 7.96), (60.45, 14.45, 7.95), (56.75, 13.98, 8.06)]),
-    ((64, 64), 15, 7.48, [(15.76, 6.49, 5.30), (15.42, 6.45, 5.41), (13.64, 6.31, 5.16)]),
-    ((256, 512), 3, 3.65, [(3.60, 3.43, 1.84), (3.16, 3.00, 1.85), (4.23, 3.62, 3.21)])])
+@pytest.mark.parametrize(
+    ('shape', 'degree', 'bound', 'published'),
+    [
+        ((512, 512), 3, 2.83, [(4.30, 3.90, 2.15), (3.77, 3.61, 2.26), (3.00, 2.82, 2.33)]),
+        ((512, 512), 15, 7.48, [(16.10, 7.81, 5.22), (15.50, 7.57, 5.24), (14.82, 7.33, 5.28)]),
+        ((512, 512), 60, 15.36, [(61.10, 14.51, 7.96), (60.45, 14.45, 7.95), (56.75, 13.98, 8.06)]),
+        ((64, 64), 15, 7.48, [(15.76, 6.49, 5.30), (15.42, 6.45, 5.41), (13.64, 6.31, 5.16)]),
+        ((256, 512), 3, 3.65, [(3.60, 3.43, 1.84), (3.16, 3.00, 1.85), (4.23, 3.62, 3.21)]),
+    ],
+)
 def test_published_spectra_and_expansion(shape, degree, bound, published):
     models = (Random(), XNet(), RandomRegular(collapse=True))
     for model, (sigma1, sigma2, expansion) in zip(models, published):
@@ -113,8 +135,10 @@ def test_published_spectra_and_expansion(shape, degree, bound, published):
     assert ramanujan_bound(draw(RandomRegular(), *shape, degree)) == pytest.approx(bound, abs=0.005)
 
 
-@pytest.mark.parametrize(('model', 'other'), [
-    (Random(), literal.random_graph), (XNet(), literal.xnet), (RandomRegular(collapse=True), literal.random_regular)])
+@pytest.mark.parametrize(
+    ('model', 'other'),
+    [(Random(), literal.random_graph), (XNet(), literal.xnet), (RandomRegular(collapse=True), literal.random_regular)],
+)
 @pytest.mark.parametrize('shape', [(9, 6), (6, 9)])
 def test_same_distribution_as_the_literal_models(model, other, shape):
     """Edges, dead outputs and unread inputs have the same mean over 600 graphs, to five standard errors."""

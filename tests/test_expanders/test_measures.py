@@ -91,16 +91,25 @@ def test_the_best_candidate_is_kept(by):
 def test_common_sets_tell_graphs_apart():
     """Two estimates of the same graphs correlate far better than the published 0.20 if all see the same sets."""
     graphs = [XNet().draw(64, 64, 192, np.random.default_rng(seed)) for seed in range(60)]
-    first, second = ([Subsets(64, 64, 1000, rng).expansion(g) for g in graphs] for rng in
-                     (np.random.default_rng(1), np.random.default_rng(2)))  # one generator: other sets for each graph
-    common = [[subsets.expansion(g) for g in graphs] for subsets in
-              (Subsets(64, 64, 1000, np.random.default_rng(seed)) for seed in (3, 4))]
+    first, second = (
+        [Subsets(64, 64, 1000, rng).expansion(g) for g in graphs]
+        for rng in (np.random.default_rng(1), np.random.default_rng(2))
+    )  # one generator: other sets for each graph
+    common = [
+        [subsets.expansion(g) for g in graphs]
+        for subsets in (Subsets(64, 64, 1000, np.random.default_rng(seed)) for seed in (3, 4))
+    ]
     assert np.corrcoef(*common)[0, 1] > max(0.7, np.corrcoef(first, second)[0, 1] + 0.1)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(by='gap'), r'select\.by: one of expansion, sigma2'), (dict(candidates=0), r'select\.candidates'),
-    (dict(samples=2.5), r'select\.samples')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(by='gap'), r'select\.by: one of expansion, sigma2'),
+        (dict(candidates=0), r'select\.candidates'),
+        (dict(samples=2.5), r'select\.samples'),
+    ],
+)
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
         Selection(**options)

@@ -23,8 +23,14 @@ def sites(model, *shape, **options):
 
 
 def kinds(branch):
-    return [step.name if isinstance(step, Activation) else step.kind if isinstance(step, Pool)
-            else f'{type(step).__name__} {step.name}' for step in branch.chain]
+    return [
+        step.name
+        if isinstance(step, Activation)
+        else step.kind
+        if isinstance(step, Pool)
+        else f'{type(step).__name__} {step.name}'
+        for step in branch.chain
+    ]
 
 
 def test_the_inner_convs_of_a_resnet():
@@ -47,12 +53,14 @@ def test_the_stem_of_a_resnet_reaches_two_readers_through_a_pooling():
 
 def test_a_residual_stream_has_no_single_producer():
     found = sites(torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [2, 1, 1, 1]))
-    assert found['conv1'].problem == ('its channels are made by conv1 and layer1.0.conv2 and 1 more together '
-                                      '(sum or product)')
+    assert found['conv1'].problem == (
+        'its channels are made by conv1 and layer1.0.conv2 and 1 more together (sum or product)'
+    )
     assert found['conv1'].producer is None
     assert {branch.name: branch.chain for branch in found['conv1'].branches} == {
-        name: (Unknown(name),) for name in ('layer1.0.conv1', 'layer1.1.conv1', 'layer2.0.conv1',
-                                            'layer2.0.downsample.0')}
+        name: (Unknown(name),)
+        for name in ('layer1.0.conv1', 'layer1.1.conv1', 'layer2.0.conv1', 'layer2.0.downsample.0')
+    }
     assert {norm.name for norm in found['conv1'].norms} == {'bn1', 'layer1.0.bn2', 'layer1.1.bn2'}
     assert [name for name, _, _ in found['conv1'].producers] == ['conv1', 'layer1.0.conv2', 'layer1.1.conv2']
 
@@ -67,8 +75,9 @@ def test_mobilenet_passes_its_depthwise_conv():
 
 
 def test_flatten_spreads_a_channel_over_several_features():
-    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                        nn.Linear(6 * 4, 5))
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(6 * 4, 5)
+    )
     site = sites(net, 3, 4, 4)['0']
     (branch,) = site.branches
     assert kinds(branch) == ['Norm 1', 'relu', 'max']
@@ -79,8 +88,9 @@ def test_flatten_spreads_a_channel_over_several_features():
 
 
 def test_a_global_average_needs_no_spreading():
-    site = sites(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)),
-                 3, 8, 8)['0']
+    site = sites(
+        nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)), 3, 8, 8
+    )['0']
     assert kinds(site.branches[0]) == ['relu', 'adaptive_avg'] and site.branches[0].index.shape == (6, 1)
 
 
@@ -89,10 +99,13 @@ def test_densenet_reads_a_layer_in_many_places():
     site = found['features.denseblock1.denselayer1.conv2']
     assert not site.problem and site.width == 4
     assert {b.name: kinds(b) for b in site.branches} == {
-        f'features.{where}': [f'Norm features.{norm}', 'relu'] for where, norm in [
+        f'features.{where}': [f'Norm features.{norm}', 'relu']
+        for where, norm in [
             ('denseblock1.denselayer2.conv1', 'denseblock1.denselayer2.norm1'),
             ('denseblock1.denselayer3.conv1', 'denseblock1.denselayer3.norm1'),
-            ('transition1.conv', 'transition1.norm')]}
+            ('transition1.conv', 'transition1.norm'),
+        ]
+    }
     assert all(torch.equal(b.index[:, 0], torch.arange(8, 12)) for b in site.branches)
     assert all(torch.equal(b.chain[0].index, torch.arange(8, 12)) for b in site.branches)
 
@@ -109,17 +122,35 @@ class Act(nn.Module):
         return self.conv2(self.function(self.bn(self.conv1(x))))
 
 
-@pytest.mark.parametrize('function, name', [
-    (F.relu, 'relu'), (F.silu, 'silu'), (lambda x: x * torch.sigmoid(x), 'silu'),
-    (lambda x: torch.sigmoid(x) * x, 'silu'),
-    (F.gelu, 'gelu'), (lambda x: F.gelu(x, approximate='tanh'), 'gelu'), (F.hardswish, 'hardswish'), (F.mish, 'mish'),
-    (lambda x: F.leaky_relu(x, 0.1), 'leakyrelu'), (lambda x: F.leaky_relu(x, 0.3), 'leakyrelu'), (F.relu6, 'relu6'),
-    (torch.tanh, 'tanh'), (F.elu, 'elu'), (lambda x: F.elu(x, 0.5), 'elu'), (nn.PReLU(), 'prelu'),
-    (nn.PReLU(6), 'prelu'),
-    (lambda x: F.dropout(x, 0.5, training=False).relu(), 'relu'), (lambda x: x.clamp(-1, 2), 'clamp'),
-    (lambda x: x.clamp(min=0), 'clamp'), (lambda x: F.hardtanh(x, -1, 2), 'hardtanh'), (F.selu, 'elu'),
-    (lambda x: F.celu(x, 2.0), 'celu'),
-    (F.softplus, 'softplus'), (lambda x: x.relu().square(), None)])
+@pytest.mark.parametrize(
+    'function, name',
+    [
+        (F.relu, 'relu'),
+        (F.silu, 'silu'),
+        (lambda x: x * torch.sigmoid(x), 'silu'),
+        (lambda x: torch.sigmoid(x) * x, 'silu'),
+        (F.gelu, 'gelu'),
+        (lambda x: F.gelu(x, approximate='tanh'), 'gelu'),
+        (F.hardswish, 'hardswish'),
+        (F.mish, 'mish'),
+        (lambda x: F.leaky_relu(x, 0.1), 'leakyrelu'),
+        (lambda x: F.leaky_relu(x, 0.3), 'leakyrelu'),
+        (F.relu6, 'relu6'),
+        (torch.tanh, 'tanh'),
+        (F.elu, 'elu'),
+        (lambda x: F.elu(x, 0.5), 'elu'),
+        (nn.PReLU(), 'prelu'),
+        (nn.PReLU(6), 'prelu'),
+        (lambda x: F.dropout(x, 0.5, training=False).relu(), 'relu'),
+        (lambda x: x.clamp(-1, 2), 'clamp'),
+        (lambda x: x.clamp(min=0), 'clamp'),
+        (lambda x: F.hardtanh(x, -1, 2), 'hardtanh'),
+        (F.selu, 'elu'),
+        (lambda x: F.celu(x, 2.0), 'celu'),
+        (F.softplus, 'softplus'),
+        (lambda x: x.relu().square(), None),
+    ],
+)
 def test_activations_are_the_functions_that_run(function, name):
     net = randomise(Act(function))
     site = sites(net, 3, 8, 8)['conv1']
@@ -134,12 +165,18 @@ def test_activations_are_the_functions_that_run(function, name):
     assert torch.allclose(unit_first, function(x), atol=1e-6)
 
 
-@pytest.mark.parametrize('function, problem', [
-    (lambda x: x * 2, r'scaled or shifted on the way \(mul\)'),
-    (lambda x: x + 1, r'scaled or shifted on the way \(add\)'),
-    (lambda x: x / 3, r'scaled or shifted on the way \(div\)'), (torch.exp, r'unknown operation \(Exp'),
-    (lambda x: x * x.mean(dim=(2, 3), keepdim=True), r'joins other tensors \(mul\)'),
-    (lambda x: x + x.relu(), r'joins other tensors \(add\)'), (lambda x: torch.softmax(x, 2), 'unknown operation')])
+@pytest.mark.parametrize(
+    'function, problem',
+    [
+        (lambda x: x * 2, r'scaled or shifted on the way \(mul\)'),
+        (lambda x: x + 1, r'scaled or shifted on the way \(add\)'),
+        (lambda x: x / 3, r'scaled or shifted on the way \(div\)'),
+        (torch.exp, r'unknown operation \(Exp'),
+        (lambda x: x * x.mean(dim=(2, 3), keepdim=True), r'joins other tensors \(mul\)'),
+        (lambda x: x + x.relu(), r'joins other tensors \(add\)'),
+        (lambda x: torch.softmax(x, 2), 'unknown operation'),
+    ],
+)
 def test_what_is_no_plain_chain_says_so(function, problem):
     site = sites(randomise(Act(function)), 3, 8, 8)['conv1']
     assert re.search(problem, site.problem), site.problem
@@ -167,20 +204,23 @@ def test_squeeze_and_excitation():
     inner = found['features.2.0.block.2.fc1']
     assert not inner.problem and kinds(inner.branches[0]) == ['silu'] and inner.branches[0].name.endswith('fc2')
     gated = found['features.2.0.block.0.0']
-    assert gated.problem == ('its channels are made by features.2.0.block.0.0 and features.2.0.block.2.fc2 together '
-                             '(sum or product)')
+    assert gated.problem == (
+        'its channels are made by features.2.0.block.0.0 and features.2.0.block.2.fc2 together (sum or product)'
+    )
 
 
 def test_grouped_convs_are_bundles():
-    found = sites(torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1], groups=32,
-                                            width_per_group=4))
+    found = sites(
+        torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1], groups=32, width_per_group=4)
+    )
     assert found['layer1.0.conv1'].problem == 'its units are bundles of channels (grouped conv)'
     assert found['layer1.0.conv1'].width == 4
 
 
 def test_transposed_convs_are_not_read_as_ordinary_ones():
-    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 5, 2, stride=2), nn.ReLU(),
-                        nn.Conv2d(5, 4, 1))
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 5, 2, stride=2), nn.ReLU(), nn.Conv2d(5, 4, 1)
+    )
     found = sites(net, 3, 8, 8)
     assert found['0'].problem == found['2'].problem == '2 is a grouped or transposed conv'
 
@@ -196,8 +236,10 @@ def test_chains_compute_what_the_network_computes():
     net = randomise(torchvision.models.mobilenet_v2())
     site = sites(net)['features.2.conv.0.0']
     branch, seen = site.branches[0], {}
-    hooks = [site.producer.register_forward_hook(lambda m, a, out: seen.update(start=out)),
-             branch.module.register_forward_hook(lambda m, args, out: seen.update(end=args[0]))]
+    hooks = [
+        site.producer.register_forward_hook(lambda m, a, out: seen.update(start=out)),
+        branch.module.register_forward_hook(lambda m, args, out: seen.update(end=args[0])),
+    ]
     with torch.no_grad():
         net(torch.randn(1, 3, 64, 64))
         x = seen['start']

@@ -73,8 +73,9 @@ def test_the_flops_of_a_frozen_backbone():
 
 
 def test_interfaces_stay_unless_told():
-    model = mmdet(type='ResNet', depth=18, neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=16,
-                                                    num_outs=4))
+    model = mmdet(
+        type='ResNet', depth=18, neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=16, num_outs=4)
+    )
     stages = {'backbone.conv1', *(f'backbone.layer{k}.0.conv2' for k in (2, 3, 4))}
     kept = reasons(groups_of(model, target='backbone'))
     assert set(kept) == stages and set(kept.values()) == {'feeds what follows the target (prune_interface=False)'}
@@ -87,8 +88,13 @@ def test_interfaces_stay_unless_told():
 
 
 def test_cutting_the_interface_cuts_the_neck_and_leaves_its_outputs():
-    model = randomise(mmdet(type='ResNet', depth=18, neck=dict(type='FPN', in_channels=[64, 128, 256, 512],
-                                                              out_channels=16, num_outs=4)))
+    model = randomise(
+        mmdet(
+            type='ResNet',
+            depth=18,
+            neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=16, num_outs=4),
+        )
+    )
     dense, images = copy.deepcopy(model), torch.randn(2, 3, 64, 64)
     pruner = ChannelPruner('L2Norm', dict(type='Uniform', ratio=0.5), prune_interface=True)
     pruner.plan(Scope.of(model, images, 'backbone')).apply()
@@ -108,8 +114,10 @@ def test_checkpointed_blocks_are_seen():
 def test_option_a_shortcuts_are_kept_whole_and_inner_convs_go():
     model = NETWORKS['CIFAR ResNet-20 option A']()
     groups = groups_of(model, 3, 32, 32)
-    assert reasons(groups) == {'backbone.conv1': 'a shortcut pads its channels with zeros (option A)',
-                               'head': 'is an output of the network'}
+    assert reasons(groups) == {
+        'backbone.conv1': 'a shortcut pads its channels with zeros (option A)',
+        'head': 'is an output of the network',
+    }
     assert {m.name for m in groups['backbone.conv1'].producers} >= {'backbone.conv1', 'backbone.layer3.2.conv2'}
     assert sum(group.prunable for group in groups.values()) == 9
 
@@ -133,35 +141,38 @@ def shuffle(x):
 CUT = 'is cut into parts of fixed size on the way (split, chunk or slice)'
 
 
-@pytest.mark.parametrize('between, out, reason', [
-    (lambda x: x.chunk(2, 1)[0] * x.chunk(2, 1)[1].sigmoid(), 6, CUT),
-    (lambda x: torch.cat(torch.split(x, [4, 8], 1)[::-1], 1), 12, CUT),
-    (lambda x: x[:, 3:], 9, CUT),
-    (lambda x: nn.functional.pad(x, (0, 0, 0, 0, 2, 2)), 16, 'a shortcut pads its channels with zeros (option A)'),
-    (shuffle, 12, 'the traced coupling is wrong'),
-    (lambda x: x.flip(1), 12, 'the traced coupling is wrong'),
-    (lambda x: x.softmax(1), 12, 'the traced coupling is wrong'),
-    (lambda x: x.sigmoid(), 12, 'the traced coupling is wrong'),
-    (nn.PixelShuffle(2), 3, 'the traced coupling is wrong: conv2 has 3 channels'),
-    (nn.GroupNorm(3, 12), 12, 'mixes statistics of all channels'),
-    (nn.LayerNorm([12, 6, 6]), 12, 'mixes statistics of all channels'),
-    (nn.InstanceNorm2d(12, affine=True), 12, None),
-    (nn.SyncBatchNorm(12), 12, ''),
-    (nn.BatchNorm2d(12, affine=False), 12, ''),
-    (nn.BatchNorm2d(12, track_running_stats=False), 12, ''),
-    (nn.Conv2d(12, 12, 3, groups=12), 12, ''),
-    (nn.Conv2d(12, 24, 3, groups=12), 24, None),
-    (nn.Conv2d(12, 6, 3, groups=3), 6, ''),
-    (nn.Conv2d(12, 12, 3, groups=2), 12, ''),
-    (nn.ConvTranspose2d(12, 12, 2, stride=2), 12, ''),
-    (nn.ConvTranspose2d(12, 12, 2, stride=2, groups=3), 12, None),
-    (nn.PReLU(12), 12, ''),
-    (nn.PReLU(), 12, ''),
-    (lambda x: torch.cat([x, x], 1), 24, ''),
-    (lambda x: torch.cat([x, x.relu()], 1), 24, ''),
-    (lambda x: x[:, :, 1:, ::2], 12, ''),
-    (lambda x: nn.functional.pad(x, (1, 1, 1, 1)), 12, ''),
-])
+@pytest.mark.parametrize(
+    'between, out, reason',
+    [
+        (lambda x: x.chunk(2, 1)[0] * x.chunk(2, 1)[1].sigmoid(), 6, CUT),
+        (lambda x: torch.cat(torch.split(x, [4, 8], 1)[::-1], 1), 12, CUT),
+        (lambda x: x[:, 3:], 9, CUT),
+        (lambda x: nn.functional.pad(x, (0, 0, 0, 0, 2, 2)), 16, 'a shortcut pads its channels with zeros (option A)'),
+        (shuffle, 12, 'the traced coupling is wrong'),
+        (lambda x: x.flip(1), 12, 'the traced coupling is wrong'),
+        (lambda x: x.softmax(1), 12, 'the traced coupling is wrong'),
+        (lambda x: x.sigmoid(), 12, 'the traced coupling is wrong'),
+        (nn.PixelShuffle(2), 3, 'the traced coupling is wrong: conv2 has 3 channels'),
+        (nn.GroupNorm(3, 12), 12, 'mixes statistics of all channels'),
+        (nn.LayerNorm([12, 6, 6]), 12, 'mixes statistics of all channels'),
+        (nn.InstanceNorm2d(12, affine=True), 12, None),
+        (nn.SyncBatchNorm(12), 12, ''),
+        (nn.BatchNorm2d(12, affine=False), 12, ''),
+        (nn.BatchNorm2d(12, track_running_stats=False), 12, ''),
+        (nn.Conv2d(12, 12, 3, groups=12), 12, ''),
+        (nn.Conv2d(12, 24, 3, groups=12), 24, None),
+        (nn.Conv2d(12, 6, 3, groups=3), 6, ''),
+        (nn.Conv2d(12, 12, 3, groups=2), 12, ''),
+        (nn.ConvTranspose2d(12, 12, 2, stride=2), 12, ''),
+        (nn.ConvTranspose2d(12, 12, 2, stride=2, groups=3), 12, None),
+        (nn.PReLU(12), 12, ''),
+        (nn.PReLU(), 12, ''),
+        (lambda x: torch.cat([x, x], 1), 24, ''),
+        (lambda x: torch.cat([x, x.relu()], 1), 24, ''),
+        (lambda x: x[:, :, 1:, ::2], 12, ''),
+        (lambda x: nn.functional.pad(x, (1, 1, 1, 1)), 12, ''),
+    ],
+)
 def test_operations_between_convs(between, out, reason):
     """What can be cut is cut right; what cannot says why. ``None``: either is fine, as long as it is right."""
     model = randomise(Ways(between, out=out))
@@ -272,23 +283,38 @@ def test_detectors_are_traced_up_to_their_heads():
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.config import ConfigDict
+
     register_all_modules(init_default_scope=False)
     cfg = dict(
-        type='RetinaNet', data_preprocessor=dict(type='mmdet.DetDataPreprocessor'),
+        type='RetinaNet',
+        data_preprocessor=dict(type='mmdet.DetDataPreprocessor'),
         backbone=dict(type='ResNet', depth=18, frozen_stages=1, norm_eval=True),
         neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=32, num_outs=5),
         bbox_head=dict(
-            type='RetinaHead', num_classes=3, in_channels=32, feat_channels=32, stacked_convs=1,
-            anchor_generator=dict(type='AnchorGenerator', octave_base_scale=4, scales_per_octave=3, ratios=[1.0],
-                                  strides=[4, 8, 16, 32, 64])))
+            type='RetinaHead',
+            num_classes=3,
+            in_channels=32,
+            feat_channels=32,
+            stacked_convs=1,
+            anchor_generator=dict(
+                type='AnchorGenerator',
+                octave_base_scale=4,
+                scales_per_octave=3,
+                ratios=[1.0],
+                strides=[4, 8, 16, 32, 64],
+            ),
+        ),
+    )
     model = MODELS.build(ConfigDict(cfg))
     groups = groups_of(model, target='')
     assert not any(name.startswith('bbox_head') for name in groups)
     assert {name for name, why in reasons(groups).items() if why == 'is an output of the network'} == {
-        f'neck.fpn_convs.{k}.conv' for k in range(4)}
+        f'neck.fpn_convs.{k}.conv' for k in range(4)
+    }
     with pytest.raises(ConfigError, match='target: nothing in data_preprocessor can be pruned'):
         ChannelPruner('L2Norm', dict(type='Uniform', ratio=0.5)).plan(
-            Scope.of(model, torch.randn(1, 3, 64, 64), 'data_preprocessor'))
+            Scope.of(model, torch.randn(1, 3, 64, 64), 'data_preprocessor')
+        )
 
 
 def test_ours_without_a_head():

@@ -28,13 +28,15 @@ def same_outputs(dense: nn.Module, model: nn.Module, target: object) -> bool:
     """Every output, of the heads too, is that of the dense network with the removed channels zeroed."""
     nets = zeroed_copy(dense, model._mmprune_structure.to_json()), model
     with torch.no_grad():
-        maps = [mmprune.tracing.flatten_tensors(Scope.of(net, IMAGES, target).with_heads().forward(IMAGES))
-                for net in nets]
+        maps = [
+            mmprune.tracing.flatten_tensors(Scope.of(net, IMAGES, target).with_heads().forward(IMAGES)) for net in nets
+        ]
     return distance(*maps) < 1e-4
 
 
 def works(model: nn.Module, with_mask: bool = False) -> None:
     from mmdet.testing import demo_mm_inputs
+
     batch = demo_mm_inputs(2, [(3, 64, 96)] * 2, num_items=[2, 2], num_classes=3, with_mask=with_mask)
     batch = model.data_preprocessor(batch, True)
     losses = model(**batch, mode='loss')
@@ -52,10 +54,17 @@ def test_the_convs_of_a_dense_head() -> None:
     assert same_outputs(dense, model, 'bbox_head')
 
 
-@pytest.mark.parametrize('target, cut, whole', [
-    ('roi_head.bbox_head', {'roi_head.bbox_head.shared_fcs.0', 'roi_head.bbox_head.shared_fcs.1'}, 'fc_cls'),
-    ('roi_head.mask_head', {f'roi_head.mask_head.convs.{k}.conv' for k in range(2)} | {'roi_head.mask_head.upsample'},
-     'conv_logits')])
+@pytest.mark.parametrize(
+    'target, cut, whole',
+    [
+        ('roi_head.bbox_head', {'roi_head.bbox_head.shared_fcs.0', 'roi_head.bbox_head.shared_fcs.1'}, 'fc_cls'),
+        (
+            'roi_head.mask_head',
+            {f'roi_head.mask_head.convs.{k}.conv' for k in range(2)} | {'roi_head.mask_head.upsample'},
+            'conv_logits',
+        ),
+    ],
+)
 def test_the_layers_of_a_roi_head(target: str, cut: set, whole: str) -> None:
     model = mask_rcnn()
     dense, report = prune(model, target)
@@ -113,18 +122,41 @@ def test_a_layer_that_does_not_run_keeps_the_heads_out() -> None:
         prune(model, 'bbox_head')
 
 
-@pytest.mark.parametrize('head, cut', [
-    (dict(type='StackedLinearClsHead', num_classes=5, in_channels=64, mid_channels=[24, 16],
-          norm_cfg=dict(type='BN1d'), act_cfg=dict(type='ReLU')), {'head.layers.0.fc': 12, 'head.layers.1.fc': 8}),
-    (dict(type='VisionTransformerClsHead', num_classes=5, in_channels=64, hidden_dim=20),
-     {'head.layers.pre_logits': 10})])
+@pytest.mark.parametrize(
+    'head, cut',
+    [
+        (
+            dict(
+                type='StackedLinearClsHead',
+                num_classes=5,
+                in_channels=64,
+                mid_channels=[24, 16],
+                norm_cfg=dict(type='BN1d'),
+                act_cfg=dict(type='ReLU'),
+            ),
+            {'head.layers.0.fc': 12, 'head.layers.1.fc': 8},
+        ),
+        (
+            dict(type='VisionTransformerClsHead', num_classes=5, in_channels=64, hidden_dim=20),
+            {'head.layers.pre_logits': 10},
+        ),
+    ],
+)
 def test_the_linear_layers_of_a_classifier(head: dict, cut: dict) -> None:
     init_default_scope('mmpretrain')
     import mmpretrain.models  # noqa: F401
+
     neck = None if head['type'].startswith('Vision') else dict(type='GlobalAveragePooling')
-    backbone = dict(type='ResNet', depth=18, base_channels=8, stem_channels=8) if neck else dict(
-        type='VisionTransformer', img_size=(64, 96), patch_size=16, arch=dict(
-            embed_dims=64, num_layers=1, num_heads=2, feedforward_channels=32))
+    backbone = (
+        dict(type='ResNet', depth=18, base_channels=8, stem_channels=8)
+        if neck
+        else dict(
+            type='VisionTransformer',
+            img_size=(64, 96),
+            patch_size=16,
+            arch=dict(embed_dims=64, num_layers=1, num_heads=2, feedforward_channels=32),
+        )
+    )
     model = MODELS.build(ConfigDict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
     model = randomise(model).eval()
     dense, report = prune(model, 'head')

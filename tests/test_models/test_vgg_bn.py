@@ -16,8 +16,9 @@ def test_maps_and_torchvision_weights(depth: int, tmp_path) -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
     torch.save(theirs.state_dict(), tmp_path / 'vgg.pth')
-    model = MODELS.build(dict(type='mmprune.VGGBN', depth=depth, init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'vgg.pth'))))
+    model = MODELS.build(
+        dict(type='mmprune.VGGBN', depth=depth, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'vgg.pth')))
+    )
     model.init_weights()
     model.eval(), theirs.eval()
     images = torch.randn(1, 3, 64, 64)

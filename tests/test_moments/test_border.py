@@ -5,10 +5,18 @@ from torch import nn
 from mmprune.moments.border import tap_coverage
 
 
-@pytest.mark.parametrize('arguments', [
-    {'kernel_size': 3, 'padding': 1}, {'kernel_size': 3, 'padding': 1, 'stride': 2}, {'kernel_size': 3},
-    {'kernel_size': (1, 5), 'padding': (0, 2)}, {'kernel_size': 3, 'padding': 2, 'dilation': 2},
-    {'kernel_size': 4, 'padding': 'same'}, {'kernel_size': 3, 'padding': 'valid'}])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        {'kernel_size': 3, 'padding': 1},
+        {'kernel_size': 3, 'padding': 1, 'stride': 2},
+        {'kernel_size': 3},
+        {'kernel_size': (1, 5), 'padding': (0, 2)},
+        {'kernel_size': 3, 'padding': 2, 'dilation': 2},
+        {'kernel_size': 4, 'padding': 'same'},
+        {'kernel_size': 3, 'padding': 'valid'},
+    ],
+)
 def test_coverage_is_the_mean_response_to_a_map_of_ones(arguments):
     conv = nn.Conv2d(1, 1, bias=False, **arguments).double()
     with torch.no_grad():

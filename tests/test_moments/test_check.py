@@ -22,7 +22,7 @@ def make_sites(exact: bool) -> tuple[nn.Module, list]:
 
 def test_variances_that_follow_the_model_agree_perfectly():
     _, sites = make_sites(exact=True)
-    check, = check_moments(sites)
+    (check,) = check_moments(sites)
     assert check.rho == 0.8
     assert check.variance_correlation == pytest.approx(1, abs=1e-5)
     assert check.mean_error is None
@@ -30,7 +30,7 @@ def test_variances_that_follow_the_model_agree_perfectly():
 
 def test_random_variances_do_not():
     _, sites = make_sites(exact=False)
-    check, = check_moments(sites)
+    (check,) = check_moments(sites)
     assert check.variance_correlation < 0.9
 
 
@@ -40,7 +40,7 @@ def test_white_noise_images_are_what_the_model_without_pixel_correlation_says():
     net[1].running_var.copy_(output_variances(filters, tap_correlation((3, 3), 0.0)))
     sites = [g.site for g in find_groups(net, net, torch.randn(1, 4, 8, 8), ['']) if g.site]
     with torch.no_grad():
-        check, = check_moments(sites, net, [torch.randn(64, 4, 16, 16) for _ in range(4)])
+        (check,) = check_moments(sites, net, [torch.randn(64, 4, 16, 16) for _ in range(4)])
     assert check.rho == 0.0
     assert check.mean_error < 0.05 and check.std_error < 0.05
     assert check.covariance_correlation > 0.95

@@ -69,8 +69,9 @@ def test_a_linear_reader_behind_a_flatten_pools_its_pixels():
     assert torch.allclose(moments.mean, x.mean(dim=(0, 2, 3)).double(), atol=1e-6)
 
 
-@pytest.mark.parametrize('convert', [lambda net: net, torch.nn.SyncBatchNorm.convert_sync_batchnorm],
-                         ids=['BN', 'SyncBN'])
+@pytest.mark.parametrize(
+    'convert', [lambda net: net, torch.nn.SyncBatchNorm.convert_sync_batchnorm], ids=['BN', 'SyncBN']
+)
 def test_batch_statistics_give_the_scales_of_training_and_leave_no_trace(convert):
     net, x = convert(small_net()), 5 * torch.randn(64, 3, 8, 8) + 2
     before = copy.deepcopy(net.state_dict())

@@ -90,8 +90,10 @@ def test_a_plan_changes_nothing(net, images):
     assert [name for name, p in net.named_parameters() if not p.requires_grad] == ['conv1.weight']
 
 
-@pytest.mark.parametrize('keep, whole', [
-    ('conv1', {'conv1'}), (['bn1'], {'conv1'}), (['*.0'], {'body.0'}), (['right'], {'left'}), (['*'], None)])
+@pytest.mark.parametrize(
+    'keep, whole',
+    [('conv1', {'conv1'}), (['bn1'], {'conv1'}), (['*.0'], {'body.0'}), (['right'], {'left'}), (['*'], None)],
+)
 def test_kept_by_pattern(net, images, keep, whole):
     if whole is None:
         with pytest.raises(ConfigError, match="nothing in .* can be pruned.*kept by pattern '\\*'"):
@@ -108,8 +110,9 @@ def test_patterns_also_start_at_the_target(images):
     assert {row.name for row in plan.rows if 'pattern' in row.reason} == {'0.conv1'}
 
 
-@pytest.mark.parametrize('key, options', [('pruner.keep', dict(keep=['layer9.*'])),
-                                          ('pruner.overrides', dict(overrides={'layer9.*': 0.1}))])
+@pytest.mark.parametrize(
+    'key, options', [('pruner.keep', dict(keep=['layer9.*'])), ('pruner.overrides', dict(overrides={'layer9.*': 0.1}))]
+)
 def test_a_pattern_that_matches_nothing(net, images, key, options):
     with pytest.raises(ConfigError, match=rf"{key}: the pattern 'layer9\.\*' matches no module; names are like conv1"):
         widths(net, images, **options)
@@ -117,7 +120,11 @@ def test_a_pattern_that_matches_nothing(net, images, key, options):
 
 def test_overrides(net, images):
     assert widths(net, images, overrides={'conv1': 0.25, 'left': 0.0}) == {
-        'conv1': 12, 'body.0': 12, 'left': 20, 'fc': 5}
+        'conv1': 12,
+        'body.0': 12,
+        'left': 20,
+        'fc': 5,
+    }
 
 
 def test_round_to(net, images):
@@ -145,22 +152,27 @@ def test_a_ratio_that_empties_a_layer(net, images):
         widths(net, images, ratio=0.95)
 
 
-@pytest.mark.parametrize('config, message', [
-    (dict(allocator=dict(type='Uniform', ratio=1.0)), r'pruner\.allocator: .*ratio.* in \[0, 1\), got 1\.0'),
-    (dict(allocator=dict(type='Uniform', ratio=-0.1)), r'in \[0, 1\), got -0\.1'),
-    (dict(allocator=dict(type='Uniform', ratio='half')), r"in \[0, 1\), got 'half'"),
-    (dict(allocator=dict(type='Uniform', target=dict(flops=1.5))), r'in \(0, 1\]'),
-    (dict(criterion='L3Norm', allocator=dict(type='Uniform', ratio=0.5)),
-     r"pruner\.criterion\.type.*'L3Norm'.*L2Norm"),
-    (dict(allocator=dict(type='Unifrom', ratio=0.5)), r"pruner\.allocator\.type.*'Unifrom' is unknown.*Uniform"),
-    (dict(allocator=dict(ratio=0.5)), r'pruner\.allocator: needs a `type`'),
-    (dict(allocator=dict(type='Uniform', ratio=0.5, rato=1)), r"pruner\.allocator: Uniform.*'rato'"),
-    (dict(allocator=dict(type='Uniform', ratio=0.5), order='random'), r"pruner\.order: .*'random'"),
-    (dict(allocator=dict(type='Global', ratio=0.5), order='sequential'), r"pruner\.order='sequential'.*Global"),
-    (dict(allocator=dict(type='Uniform', ratio=0.5), round_to=0), r'pruner\.round_to: .*0'),
-    (dict(allocator=dict(type='Uniform', ratio=0.5), min_channels=1.5), r'pruner\.min_channels: .*1\.5'),
-    (dict(allocator=dict(type='Uniform', ratio=0.5), overrides={'a': 1}), r"pruner\.overrides\['a'\]"),
-])
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        (dict(allocator=dict(type='Uniform', ratio=1.0)), r'pruner\.allocator: .*ratio.* in \[0, 1\), got 1\.0'),
+        (dict(allocator=dict(type='Uniform', ratio=-0.1)), r'in \[0, 1\), got -0\.1'),
+        (dict(allocator=dict(type='Uniform', ratio='half')), r"in \[0, 1\), got 'half'"),
+        (dict(allocator=dict(type='Uniform', target=dict(flops=1.5))), r'in \(0, 1\]'),
+        (
+            dict(criterion='L3Norm', allocator=dict(type='Uniform', ratio=0.5)),
+            r"pruner\.criterion\.type.*'L3Norm'.*L2Norm",
+        ),
+        (dict(allocator=dict(type='Unifrom', ratio=0.5)), r"pruner\.allocator\.type.*'Unifrom' is unknown.*Uniform"),
+        (dict(allocator=dict(ratio=0.5)), r'pruner\.allocator: needs a `type`'),
+        (dict(allocator=dict(type='Uniform', ratio=0.5, rato=1)), r"pruner\.allocator: Uniform.*'rato'"),
+        (dict(allocator=dict(type='Uniform', ratio=0.5), order='random'), r"pruner\.order: .*'random'"),
+        (dict(allocator=dict(type='Global', ratio=0.5), order='sequential'), r"pruner\.order='sequential'.*Global"),
+        (dict(allocator=dict(type='Uniform', ratio=0.5), round_to=0), r'pruner\.round_to: .*0'),
+        (dict(allocator=dict(type='Uniform', ratio=0.5), min_channels=1.5), r'pruner\.min_channels: .*1\.5'),
+        (dict(allocator=dict(type='Uniform', ratio=0.5), overrides={'a': 1}), r"pruner\.overrides\['a'\]"),
+    ],
+)
 def test_mistakes_in_the_config(config, message):
     with pytest.raises(ConfigError, match=message):
         build_part(PRUNERS, dict(type='ChannelPruner', **config), 'pruner')
@@ -204,6 +216,7 @@ def test_sequential_is_scoring_after_slicing(net, images, criterion):
 @pytest.mark.parametrize('share', [0.8, 0.5, 0.3])
 def test_targets_are_met_and_never_exceeded(images, kind, allocator, share):
     import torchvision
+
     net = randomise(torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1]))
     scope = Scope.of(net, torch.randn(1, 3, 64, 64))
     before = getattr(measure(scope), kind)
@@ -237,9 +250,18 @@ def test_rate_distortion_on_flops(net, images):
 FRACTIONS = [1 - (1 - step / 3) ** 3 for step in (1, 2, 3)]
 
 
-@pytest.mark.parametrize('options', [
-    dict(ratio=0.5), dict(ratio=0.37), dict(ratio=0.5, round_to=8), dict(ratio=0.6, overrides={'conv1': 0.3}),
-    dict(ratio=0.6, allocator='WidthDependent'), dict(target=dict(flops=0.4)), dict(target=dict(params=0.4))])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(ratio=0.5),
+        dict(ratio=0.37),
+        dict(ratio=0.5, round_to=8),
+        dict(ratio=0.6, overrides={'conv1': 0.3}),
+        dict(ratio=0.6, allocator='WidthDependent'),
+        dict(target=dict(flops=0.4)),
+        dict(target=dict(params=0.4)),
+    ],
+)
 def test_three_cubic_steps_end_at_the_widths_of_one_shot(net, images, options):
     one_shot = widths(copy.deepcopy(net), images, **options)
     before, seen = None, []
@@ -289,15 +311,18 @@ def test_a_wrong_cut_leaves_the_network_whole(net, images):
 
 def test_rounding_is_no_mistake(images, monkeypatch):
     """Deep networks amplify what float32 sums in another order differ by; in double precision it is gone."""
-    net = randomise(nn.Sequential(
-        nn.Conv2d(images.shape[1], 96, 3), nn.BatchNorm2d(96), nn.ReLU(), nn.Conv2d(96, 40, 3)))
+    net = randomise(
+        nn.Sequential(nn.Conv2d(images.shape[1], 96, 3), nn.BatchNorm2d(96), nn.ReLU(), nn.Conv2d(96, 40, 3))
+    )
     monkeypatch.setattr('mmprune.equivalence.TOLERANCE', 1e-11)
     monkeypatch.setattr('mmprune.pruners.channel_plan.TOLERANCE', 1e-11)
     parameters, before = list(net.parameters()), copy.deepcopy(net.state_dict())
     plan = pruner().plan(Scope.of(net, images))
     assert all(mine is its for mine, its in zip(net.parameters(), parameters))
-    assert all(value.dtype == before[name].dtype and torch.equal(value, before[name])
-               for name, value in net.state_dict().items())
+    assert all(
+        value.dtype == before[name].dtype and torch.equal(value, before[name])
+        for name, value in net.state_dict().items()
+    )
     plan.apply()
     assert structure_of(net)
     assert all(value.dtype == before[name].dtype for name, value in net.state_dict().items())
@@ -319,8 +344,11 @@ class TwoInputs(nn.Module):
 def test_a_plain_module_with_several_inputs(make):
     net, pair = randomise(TwoInputs()), (torch.randint(0, 10, (2, 5)), torch.randn(2, 4, 9))
     dense = copy.deepcopy(net)
-    report = mmprune.prune(net, make(pair), pruner=dict(
-        type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)))
+    report = mmprune.prune(
+        net,
+        make(pair),
+        pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)),
+    )
     assert net.conv.out_channels == 8 and net.mlp[0].out_features == 6
     assert report.stage('pruned').params < report.stage('dense').params
     assert report.stage('pruned').flops < report.stage('dense').flops
@@ -330,8 +358,9 @@ def test_a_plain_module_with_several_inputs(make):
 
 def test_a_dry_run_touches_nothing(net, images):
     state = copy.deepcopy(net.state_dict())
-    report = mmprune.prune(net, images, dry_run=True, pruner=dict(
-        type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5)))
+    report = mmprune.prune(
+        net, images, dry_run=True, pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5))
+    )
     assert report.stage('pruned').params < report.stage('dense').params
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in state.items())
 

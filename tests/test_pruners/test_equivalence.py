@@ -16,17 +16,44 @@ from tests.networks import NETWORKS, randomise
 from tests.oracles.zeroing import distance, outputs, zeroed_copy
 
 #: Big networks without an architecture of their own to show.
-SLOW = ('torchvision VGG-16-BN', 'torchvision ConvNeXt', 'torchvision ShuffleNetV2', 'torchvision RegNetY',
-        'mmdet SSDVGG', 'mmpretrain ResNet-50', 'mmpretrain ResNeXt', 'mmpretrain SEResNet', 'mmpretrain RegNetX',
-        'mmpretrain EfficientNet-B0', 'mmpretrain MobileNetV2', 'mmpretrain VGG-16')
+SLOW = (
+    'torchvision VGG-16-BN',
+    'torchvision ConvNeXt',
+    'torchvision ShuffleNetV2',
+    'torchvision RegNetY',
+    'mmdet SSDVGG',
+    'mmpretrain ResNet-50',
+    'mmpretrain ResNeXt',
+    'mmpretrain SEResNet',
+    'mmpretrain RegNetX',
+    'mmpretrain EfficientNet-B0',
+    'mmpretrain MobileNetV2',
+    'mmpretrain VGG-16',
+)
 #: How many groups must be cut at least, and what is known to be kept besides outputs.
 CUT = {
-    'torchvision ResNet-18': 12, 'torchvision ResNet-50': 37, 'torchvision VGG-16-BN': 15, 'CIFAR ResNet-56': 30,
-    'CIFAR ResNet-20 option A': 9, 'torchvision MobileNetV2': 25, 'torchvision DenseNet': 16, 'CIFAR DenseNet': 39,
-    'mmdet CSPDarknet YOLOXPAFPN': 43, 'mmdet CSPNeXt PAFPN': 33, 'mmdet SSDVGG SSDNeck': 15,
-    'mmdet Darknet-53 YOLOV3Neck': 43, 'mmdet MobileNetV2 YOLOV3Neck': 37, 'mmdet ResNet-50 FPN': 37,
-    'mmpretrain Swin': 5, 'mmdet Swin': 4, 'torchvision ConvNeXt': 18, 'torchvision EfficientNet-B0': 40,
-    'torchvision RegNetY': 53, 'torchvision ResNeXt': 13, 'torchvision GoogLeNet': 57, 'mmpretrain ViT': 2,
+    'torchvision ResNet-18': 12,
+    'torchvision ResNet-50': 37,
+    'torchvision VGG-16-BN': 15,
+    'CIFAR ResNet-56': 30,
+    'CIFAR ResNet-20 option A': 9,
+    'torchvision MobileNetV2': 25,
+    'torchvision DenseNet': 16,
+    'CIFAR DenseNet': 39,
+    'mmdet CSPDarknet YOLOXPAFPN': 43,
+    'mmdet CSPNeXt PAFPN': 33,
+    'mmdet SSDVGG SSDNeck': 15,
+    'mmdet Darknet-53 YOLOV3Neck': 43,
+    'mmdet MobileNetV2 YOLOV3Neck': 37,
+    'mmdet ResNet-50 FPN': 37,
+    'mmpretrain Swin': 5,
+    'mmdet Swin': 4,
+    'torchvision ConvNeXt': 18,
+    'torchvision EfficientNet-B0': 40,
+    'torchvision RegNetY': 53,
+    'torchvision ResNeXt': 13,
+    'torchvision GoogLeNet': 57,
+    'mmpretrain ViT': 2,
 }
 KEPT = {
     'CIFAR ResNet-20 option A': 'a shortcut pads its channels with zeros (option A)',
@@ -84,11 +111,15 @@ def check_attributes(model):
         elif type(module).__name__ == 'ConvModule':
             conv = module.conv
             assert (module.in_channels, module.out_channels, module.groups) == (
-                conv.in_channels, conv.out_channels, conv.groups)
+                conv.in_channels,
+                conv.out_channels,
+                conv.groups,
+            )
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-                                  for name in NETWORKS])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
+)
 def test_sliced_equals_zeroed(name):
     dense, images = randomise(NETWORKS[name]()), example(name)
     model = copy.deepcopy(dense)

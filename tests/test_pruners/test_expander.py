@@ -26,9 +26,18 @@ IMAGE = torch.zeros(1, 3, 32, 32)
 
 def make(width=16):
     return nn.Sequential(
-        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 24), nn.ReLU(), nn.Linear(24, 10))
+        nn.Conv2d(3, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(2 * width),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(2 * width, 24),
+        nn.ReLU(),
+        nn.Linear(24, 10),
+    )
 
 
 def prune(net, seed=0, image=IMAGE, target='', **options):
@@ -37,8 +46,10 @@ def prune(net, seed=0, image=IMAGE, target='', **options):
 
 
 def edges(net):
-    return {name: int(mask.flatten(2).any(2).sum()) if mask.dim() > 2 else int(mask.sum())
-            for name, mask in masks(net).items()}
+    return {
+        name: int(mask.flatten(2).any(2).sum()) if mask.dim() > 2 else int(mask.sum())
+        for name, mask in masks(net).items()
+    }
 
 
 def is_zero_outside(net):
@@ -56,6 +67,7 @@ def classifier(name, **backbone):
 
 # --- published counts ------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize(('degree', 'params'), [(3, 115931), (15, 523295), (30, 1032500), (60, 2050910)])
 def test_published_parameters_of_vgg(degree, params):
     report = prune(classifier('vgg16_expanders_cifar'), degree=degree)
@@ -70,10 +82,16 @@ def test_published_parameters_of_vgg_on_tiny_imagenet():
     assert [sum(p.numel() for p in model.parameters()) for model in dense] == [15088392, 14990922]
 
 
-@pytest.mark.parametrize(('depth', 'dense', 'xnet', 'regular'), [
-    (18, 11181642, 117066, 130046), (34, 21289802, 224714, 237280), (50, 23528522, 241226, 280377),
-    pytest.param(101, 42520650, 476234, 553516, marks=pytest.mark.slow),
-    pytest.param(152, 58164298, 683594, 794463, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ('depth', 'dense', 'xnet', 'regular'),
+    [
+        (18, 11181642, 117066, 130046),
+        (34, 21289802, 224714, 237280),
+        (50, 23528522, 241226, 280377),
+        pytest.param(101, 42520650, 476234, 553516, marks=pytest.mark.slow),
+        pytest.param(152, 58164298, 683594, 794463, marks=pytest.mark.slow),
+    ],
+)
 def test_published_parameters_of_resnets(depth, dense, xnet, regular):
     net = classifier('resnet_expanders_cifar', depth=depth)
     report = prune(copy.deepcopy(net), dense_stem=True)
@@ -87,8 +105,9 @@ def test_published_parameters_on_tiny_imagenet():
     assert (report.stage('dense').params, report.stage('pruned').nonzero_params) == (11279112, 214536)
 
 
-@pytest.mark.parametrize(('degree', 'collapsed', 'nominal'), [(3, 128864, 129674), (15, 571507, None),
-                                                             (60, 2080880, None)])
+@pytest.mark.parametrize(
+    ('degree', 'collapsed', 'nominal'), [(3, 128864, 129674), (15, 571507, None), (60, 2080880, None)]
+)
 def test_published_parameters_of_regular_graphs(degree, collapsed, nominal):
     net = classifier('vgg16_expanders_cifar')
     report = prune(copy.deepcopy(net), graph=dict(type='RandomRegular', collapse=True), degree=degree)
@@ -105,6 +124,7 @@ def test_published_parameters_of_random_graphs():
 
 # --- amounts ---------------------------------------------------------------------------------------------------------
 
+
 def test_models_with_the_same_side_have_the_same_edges():
     found = []
     for graph in ('RandomRegular', 'XNet', dict(type='Random', exact=True)):
@@ -113,8 +133,9 @@ def test_models_with_the_same_side_have_the_same_edges():
     assert found[0] == found[1] == found[2] == {'0': 48, '3': 96, '8': 96}
 
 
-@pytest.mark.parametrize(('side', 'expected'), [
-    ('left', [9, 48, 96]), ('right', [48, 96, 72]), ('max', [48, 96, 96]), ('min', [9, 48, 72])])
+@pytest.mark.parametrize(
+    ('side', 'expected'), [('left', [9, 48, 96]), ('right', [48, 96, 72]), ('max', [48, 96, 96]), ('min', [9, 48, 72])]
+)
 def test_sides(side, expected):
     prune(net := make(), degree_side=side)
     assert list(edges(net).values()) == expected
@@ -150,8 +171,12 @@ def test_what_stays_dense():
 
 
 def test_grouped_transposed_and_one_dimensional_convs():
-    net = nn.Sequential(nn.Conv1d(8, 16, 3, groups=2), nn.ConvTranspose1d(16, 12, 2, groups=4), nn.Conv1d(12, 12, 3,
-                        groups=12), nn.Conv1d(12, 6, 1))
+    net = nn.Sequential(
+        nn.Conv1d(8, 16, 3, groups=2),
+        nn.ConvTranspose1d(16, 12, 2, groups=4),
+        nn.Conv1d(12, 12, 3, groups=12),
+        nn.Conv1d(12, 6, 1),
+    )
     report = prune(net, image=torch.zeros(1, 8, 9), degree=2)
     found = masks(net)
     for name, module in list(net.named_children())[:2]:
@@ -171,8 +196,11 @@ def test_a_detectors_backbone():
     net, settings = MODELS.build(cfg.model), cfg.pruning
     report = mmprune.prune(net, torch.zeros(1, 3, 96, 96), settings.target, settings.pruner)
     assert all(name.startswith('backbone.layer') for name in masks(net)) and len(masks(net)) == 19
-    assert all((graph.sum(axis=1) == 6).all() for name, mask in masks(net).items()
-               for graph in SparseLayer.of(name, net.get_submodule(name)).graphs(mask))
+    assert all(
+        (graph.sum(axis=1) == 6).all()
+        for name, mask in masks(net).items()
+        for graph in SparseLayer.of(name, net.get_submodule(name)).graphs(mask)
+    )
     assert [row.reason for row in report.layers if row.name == 'backbone.conv1'] == ['the stem (dense_stem=True)']
 
 
@@ -184,6 +212,7 @@ def test_earlier_masks_only_shrink():
 
 
 # --- seeds -----------------------------------------------------------------------------------------------------------
+
 
 def test_a_layer_does_not_care_about_others():
     prune(net := make()), prune(other := make(), keep=['0'])
@@ -217,23 +246,32 @@ print('found ' + json.dumps(found))
 
 @pytest.mark.slow
 def test_graphs_are_the_same_in_every_process():
-    outputs = [subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, check=True,
-                              env={'PYTHONHASHSEED': str(seed), 'PYTHONPATH': '.', 'OMP_NUM_THREADS': str(seed)},
-                              cwd=CONFIGS.parents[1]).stdout for seed in (1, 2)]
-    found = [json.loads(output[output.index('found ') + 6:]) for output in outputs]
+    outputs = [
+        subprocess.run(
+            [sys.executable, '-c', SCRIPT],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={'PYTHONHASHSEED': str(seed), 'PYTHONPATH': '.', 'OMP_NUM_THREADS': str(seed)},
+            cwd=CONFIGS.parents[1],
+        ).stdout
+        for seed in (1, 2)
+    ]
+    found = [json.loads(output[output.index('found ') + 6 :]) for output in outputs]
     assert found[0] == found[1] and len(set(found[0].values())) == 9
 
 
 def test_selection_improves_the_spectrum():
     def sigma2(select):
         prune(net := make(), graph='RandomRegular', select=select)
-        graph, = SparseLayer.of('3', net[3]).graphs(masks(net)['3'])
+        (graph,) = SparseLayer.of('3', net[3]).graphs(masks(net)['3'])
         return top_singular_values(graph)[1]
 
     assert sigma2(dict(by='sigma2', candidates=20)) < sigma2(None)
 
 
 # --- strictness ------------------------------------------------------------------------------------------------------
+
 
 def step(net, optimizer, autocast=False):
     optimizer.zero_grad()
@@ -244,13 +282,20 @@ def step(net, optimizer, autocast=False):
 
 
 @pytest.mark.parametrize('autocast', [False, True], ids=['fp32', 'bf16'])
-@pytest.mark.parametrize('optimizer', [
-    lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
-    lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)], ids=['sgd', 'adamw'])
+@pytest.mark.parametrize(
+    'optimizer',
+    [
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    ],
+    ids=['sgd', 'adamw'],
+)
 def test_zero_outside_at_every_step(autocast, optimizer):
     prune(net := make())
-    optimizer, average = optimizer(net.parameters()), torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5))
+    optimizer, average = (
+        optimizer(net.parameters()),
+        torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5)),
+    )
     before = net[3].weight.detach().clone()
     for _ in range(4):
         step(net, optimizer, autocast)
@@ -285,13 +330,15 @@ def test_a_constant_that_is_felt_stays():
     net.eval()
     for norm in (net[1], net[4]):
         norm.bias.data.fill_(0.5)
-    report = mmprune.prune(net, torch.randn(2, 3, 32, 32), restorer=None,
-                           pruner=dict(type='ChannelPruner', criterion='DeadChannels'))
+    report = mmprune.prune(
+        net, torch.randn(2, 3, 32, 32), restorer=None, pruner=dict(type='ChannelPruner', criterion='DeadChannels')
+    )
     unread = int((masks(net)['3'].flatten(2).any(2).sum(0) == 0).sum())
     assert [row.after for row in report.layers if row.name == '0'] == [32 - unread]
 
 
 # --- compat ----------------------------------------------------------------------------------------------------------
+
 
 def test_frozen_outside_is_the_published_training():
     torch.manual_seed(3)
@@ -324,7 +371,8 @@ DECAY = [
     ('expanders_vgg_300e', 50000, 128, {1: 0.908, 10: 0.376, 30: 0.053}),
     ('expanders_vgg_300e', 100000, 1024, {1: 0.978, 10: 0.784, 30: 0.480, 60: 0.332, 100: 0.268}),
     ('expanders_resnet_300e', 50000, 1024, {1: 0.996, 10: 0.953, 30: 0.864, 60: 0.803, 100: 0.769, 300: 0.746}),
-    ('expanders_resnet_300e', 100000, 128, {1: 0.926, 10: 0.458})]
+    ('expanders_resnet_300e', 100000, 128, {1: 0.926, 10: 0.458}),
+]
 
 
 @pytest.mark.slow
@@ -353,29 +401,39 @@ def test_published_decay(schedule, images, batch, expected):
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(degree=None), r'pruner: give exactly one of `degree`.*got none'),
-    (dict(degree=3, density=0.1), r'exactly one of .*got degree, density'),
-    (dict(degree=0), r'pruner\.degree: a number above 0, got 0'),
-    (dict(degree=True), r'pruner\.degree: a number above 0'),
-    (dict(density=1.5), r'pruner\.density: a share in \(0, 1\], got 1\.5'),
-    (dict(params=10.5), r'pruner\.params: a whole number'),
-    (dict(degree_side='both'), r'pruner\.degree_side: one of left, right, max, min'),
-    (dict(graph='Xnet'), r"pruner\.graph\.type: graph 'Xnet' is unknown; there are Random, RandomRegular, XNet"),
-    (dict(graph=dict(type='XNet', chooser='outputs')), r'pruner\.graph: XNet: chooser must be one of'),
-    (dict(compat='published'), r"pruner\.compat: None or 'frozen-outside'"),
-    (dict(select='gap'), r'pruner\.select\.by: one of expansion, sigma2'),
-    (dict(select=dict(best=3)), r'pruner\.select: None,'),
-    (dict(overrides={'0': -1}), r"pruner\.overrides\['0'\]: a number above 0"),
-    (dict(overrides={'conv9': 3}), r"pruner\.overrides: the pattern 'conv9' matches no module"),
-    (dict(keep=['nothing']), r"pruner\.keep: the pattern 'nothing' matches no module"),
-    (dict(keep=['*']), 'target: no conv or linear layer'),
-    (dict(params=100), r'pruner\.params: 100, of which \d+ are biases, norms and dense layers; .* one edge per layer'),
-    (dict(seed=-1), r'pruner\.seed'),
-])
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(degree=None), r'pruner: give exactly one of `degree`.*got none'),
+        (dict(degree=3, density=0.1), r'exactly one of .*got degree, density'),
+        (dict(degree=0), r'pruner\.degree: a number above 0, got 0'),
+        (dict(degree=True), r'pruner\.degree: a number above 0'),
+        (dict(density=1.5), r'pruner\.density: a share in \(0, 1\], got 1\.5'),
+        (dict(params=10.5), r'pruner\.params: a whole number'),
+        (dict(degree_side='both'), r'pruner\.degree_side: one of left, right, max, min'),
+        (dict(graph='Xnet'), r"pruner\.graph\.type: graph 'Xnet' is unknown; there are Random, RandomRegular, XNet"),
+        (dict(graph=dict(type='XNet', chooser='outputs')), r'pruner\.graph: XNet: chooser must be one of'),
+        (dict(compat='published'), r"pruner\.compat: None or 'frozen-outside'"),
+        (dict(select='gap'), r'pruner\.select\.by: one of expansion, sigma2'),
+        (dict(select=dict(best=3)), r'pruner\.select: None,'),
+        (dict(overrides={'0': -1}), r"pruner\.overrides\['0'\]: a number above 0"),
+        (dict(overrides={'conv9': 3}), r"pruner\.overrides: the pattern 'conv9' matches no module"),
+        (dict(keep=['nothing']), r"pruner\.keep: the pattern 'nothing' matches no module"),
+        (dict(keep=['*']), 'target: no conv or linear layer'),
+        (
+            dict(params=100),
+            r'pruner\.params: 100, of which \d+ are biases, norms and dense layers; .* one edge per layer',
+        ),
+        (dict(seed=-1), r'pruner\.seed'),
+    ],
+)
 def test_mistakes(options, message):
-    options = {'graph': 'XNet', **({} if options.keys() & {'density', 'params', 'degree'} else {'degree': 3}),
-               **options}
+    options = {
+        'graph': 'XNet',
+        **({} if options.keys() & {'density', 'params', 'degree'} else {'degree': 3}),
+        **options,
+    }
     with pytest.raises(ConfigError, match=message):
         mmprune.prune(make(), IMAGE, pruner=dict(type='ExpanderPruner', **options))
 

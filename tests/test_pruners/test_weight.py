@@ -15,8 +15,15 @@ from mmprune.registry import ConfigError
 
 
 def make():
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),
-                         nn.Conv2d(8, 6, 1), nn.Flatten(), nn.Linear(6 * 36, 5))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 6, 1),
+        nn.Flatten(),
+        nn.Linear(6 * 36, 5),
+    )
 
 
 @pytest.fixture
@@ -79,8 +86,10 @@ def test_pruned_weights_stay_zero_in_training(net, images, autocast):
         net(images)
         assert is_zero_outside(net)
         assert not torch.equal(before, net[0].weight)  # the others do train
-    assert not any(value[~mask].any() for mask, value in
-                   ((mask, net.state_dict()[f'{name}.weight']) for name, mask in masks(net).items()))
+    assert not any(
+        value[~mask].any()
+        for mask, value in ((mask, net.state_dict()[f'{name}.weight']) for name, mask in masks(net).items())
+    )
 
 
 def test_frozen_layers_stay_frozen(net, images):
@@ -165,13 +174,16 @@ def test_kept_layers_and_layers_that_do_not_run(images):
     assert set(prune(net, images, keep=['0'])) == {'3', '4', '6'}
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(keep=['head.*']), r"pruner\.keep: the pattern 'head\.\*' matches no module"),
-    (dict(keep=['*']), 'target: no conv or linear layer in it runs and may be pruned'),
-    (dict(target=dict(latency=0.5)), r'pruner\.allocator\.target: knows params and flops'),
-    (dict(ratio=1.0), r'in \[0, 1\), got 1\.0'),
-    (dict(allocator='Unifrom'), r"pruner\.allocator\.type.*'Unifrom' is unknown"),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(keep=['head.*']), r"pruner\.keep: the pattern 'head\.\*' matches no module"),
+        (dict(keep=['*']), 'target: no conv or linear layer in it runs and may be pruned'),
+        (dict(target=dict(latency=0.5)), r'pruner\.allocator\.target: knows params and flops'),
+        (dict(ratio=1.0), r'in \[0, 1\), got 1\.0'),
+        (dict(allocator='Unifrom'), r"pruner\.allocator\.type.*'Unifrom' is unknown"),
+    ],
+)
 def test_mistakes(net, images, options, message):
     with pytest.raises(ConfigError, match=message):
         prune(net, images, **options)

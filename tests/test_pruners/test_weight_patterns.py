@@ -26,13 +26,15 @@ def test_two_of_four_stay_along_the_input_channels():
     assert rows['2'].after * 2 == rows['2'].before and 'multiple of 4' in rows['0'].reason
     before = {name: mask.clone() for name, mask in found.items()}
     mmprune.prune(net, torch.randn(1, 3, 8, 8), pruner=dict(type='WeightPruner', pattern='1:4'))
-    assert all(int(mask.sum()) * 4 == mask.numel() and not (mask & ~before[name]).any()
-               for name, mask in masks(net).items())
+    assert all(
+        int(mask.sum()) * 4 == mask.numel() and not (mask & ~before[name]).any() for name, mask in masks(net).items()
+    )
 
 
 def test_equal_scores_and_zeros():
     assert pattern_mask(torch.tensor([[1.0, 1, 1, 1, 0, 0, 0, 2]]), 2, 4).tolist() == [
-        [True, True, False, False, False, False, False, True]]
+        [True, True, False, False, False, False, False, True]
+    ]
 
 
 @pytest.mark.parametrize('pattern', ['4:2', '2-4', '0:4', 24, 'a:b'])

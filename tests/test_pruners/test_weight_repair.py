@@ -21,13 +21,26 @@ NOISE = dict(type='MomentRestoration', moments='noise')
 
 def make():
     torch.manual_seed(0)
-    return randomise(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-                                   nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()))
+    return randomise(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        )
+    )
 
 
 def prune(net, restorer, ratio=0.8, images=None):
-    return mmprune.prune(net, torch.zeros(1, 3, 16, 16), images=images, restorer=restorer,
-                         pruner=dict(type='WeightPruner', allocator=dict(type='Global', ratio=ratio)))
+    return mmprune.prune(
+        net,
+        torch.zeros(1, 3, 16, 16),
+        images=images,
+        restorer=restorer,
+        pruner=dict(type='WeightPruner', allocator=dict(type='Global', ratio=ratio)),
+    )
 
 
 def test_only_running_statistics_move():
@@ -43,6 +56,7 @@ def test_only_running_statistics_move():
 def test_means_and_variances_are_those_of_the_masked_network():
     """On inputs like the noise itself the repaired statistics are nearly the true ones."""
     from mmprune.moments.noise import noise_like
+
     net = make()
     images = torch.cat(list(noise_like(torch.zeros(1, 3, 16, 16))))
     with torch.no_grad():
@@ -73,8 +87,10 @@ def test_a_restorer_that_does_nothing_here_says_so(restorer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('name', 'weights', 'ratio', 'masked', 'repaired'), [
-    ('resnet56_nm_cifar', 'resnet56_nm_cifar10', 0.8, 75, 87), ('resnet20_cifar', 'resnet20_cifar10', 0.8, 45, 75)])
+@pytest.mark.parametrize(
+    ('name', 'weights', 'ratio', 'masked', 'repaired'),
+    [('resnet56_nm_cifar', 'resnet56_nm_cifar10', 0.8, 75, 87), ('resnet20_cifar', 'resnet20_cifar10', 0.8, 45, 75)],
+)
 def test_published_networks_at_80_percent(data_root, name, weights, ratio, masked, repaired):
     """Real-image re-estimation of the batch norms gives 87.8 and 73.2 on these images."""
     init_default_scope('mmpretrain')
@@ -91,7 +107,12 @@ def test_published_networks_at_80_percent(data_root, name, weights, ratio, maske
             answers = torch.cat([net(batch, mode='tensor').argmax(1) for batch in images.split(128)])
         return {'top1': 100 * float((answers.numpy() == data['y']).mean())}
 
-    report = mmprune.prune(net, torch.zeros(1, 3, 32, 32), evaluate=accuracy, restorer=NOISE,
-                           pruner=dict(type='WeightPruner', allocator=dict(type='Global', ratio=ratio)))
+    report = mmprune.prune(
+        net,
+        torch.zeros(1, 3, 32, 32),
+        evaluate=accuracy,
+        restorer=NOISE,
+        pruner=dict(type='WeightPruner', allocator=dict(type='Global', ratio=ratio)),
+    )
     assert report.stage('pruned').metrics['top1'] < masked
     assert report.stage('restored').metrics['top1'] > repaired

@@ -35,8 +35,14 @@ def test_the_published_ladder():
     assert schedule.fraction(19) == 1
 
 
-@pytest.mark.parametrize('options', [
-    dict(type='exponential', steps=3), dict(type='exponential', steps=3, amount=1.5), dict(type='linear', amount=0.2)])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(type='exponential', steps=3),
+        dict(type='exponential', steps=3, amount=1.5),
+        dict(type='linear', amount=0.2),
+    ],
+)
 def test_amount_belongs_to_the_exponential_schedule(options):
     with pytest.raises(ConfigError, match='schedule.amount'):
         Schedule.from_config(options)

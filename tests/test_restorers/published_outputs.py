@@ -81,8 +81,12 @@ def cases(data_root, net, method):
             if net == 'lenet':
                 rows = np.column_stack([rows, state[f'{producer}.bias'].numpy()])
             keeps.append(select(rows, len(published[f'{producer}.weight']), criterion))
-        yield (tag, {key: float(value) for key, value in options.items()}, published,
-               lambda restorer, keeps=keeps: HandMade(state, plan).restored(restorer, keeps))
+        yield (
+            tag,
+            {key: float(value) for key, value in options.items()},
+            published,
+            lambda restorer, keeps=keeps: HandMade(state, plan).restored(restorer, keeps),
+        )
 
 
 def check(ours, published, tolerance):

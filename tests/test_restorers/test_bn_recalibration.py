@@ -14,9 +14,17 @@ EXAMPLE = torch.zeros(1, 3, 12, 12)
 
 
 def network() -> nn.Module:
-    return randomise(nn.Sequential(nn.Conv2d(3, 12, 3, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
-                                   nn.Conv2d(12, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-                                   nn.Conv2d(8, 4, 1))).eval()
+    return randomise(
+        nn.Sequential(
+            nn.Conv2d(3, 12, 3, bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU(),
+            nn.Conv2d(12, 8, 3, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 1),
+        )
+    ).eval()
 
 
 def images(count: int = 40, seed: int = 1) -> list[torch.Tensor]:
@@ -25,8 +33,12 @@ def images(count: int = 40, seed: int = 1) -> list[torch.Tensor]:
 
 
 def statistics(model: nn.Module) -> list[torch.Tensor]:
-    return [value.clone() for module in model.modules() if isinstance(module, _BatchNorm)
-            for value in (module.running_mean, module.running_var)]
+    return [
+        value.clone()
+        for module in model.modules()
+        if isinstance(module, _BatchNorm)
+        for value in (module.running_mean, module.running_var)
+    ]
 
 
 def prune(model: nn.Module, restorer: object, ratio: float = 0.5) -> nn.Module:

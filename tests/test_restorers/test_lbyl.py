@@ -20,6 +20,7 @@ EVERY_MODE = pytest.mark.parametrize('mode', ['reference', 'exact'])
 
 # ---- against the published program
 
+
 @pytest.mark.parametrize('net', ['lenet', 'tiny_vgg', 'tiny_resnet34'])
 def test_equals_published_outputs(data_root, net):
     tags = 0
@@ -40,6 +41,7 @@ def test_plain_cut_is_bit_equal_to_published(data_root, net):
 
 
 # ---- against the literal solution
+
 
 def draw_layer(seed, width, features, kept, spread=1.0):
     """Rows, norm and units; ``spread`` is the width of the log-normal laws of γ and the variance, signs are mixed."""
@@ -129,6 +131,7 @@ def test_whole_net_equals_literal_mixing_of_original_filters(mode):
 
 # ---- properties
 
+
 @EVERY_MODE
 def test_kept_rows_are_unit_vectors_and_keeping_all_is_the_identity(mode):
     rows, norm, keep, removed = draw_layer(7, 16, 40, 10)
@@ -161,7 +164,7 @@ def output_change(state, restorer, keep):
     net = Net({key: value.double() for key, value in state.items()}).eval()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     before = net(x)
-    site, = net.hand.sites()
+    (site,) = net.hand.sites()
     restorer.prepare([site])
     assert restorer.restore_site(site, torch.tensor(keep)) == ''
     net.layers['conv1'].weight.data[:, removed_units(site.width, torch.tensor(keep))] = 0
@@ -239,6 +242,7 @@ def test_one_kept_filter():
 
 # ---- automatic λ
 
+
 def explained(rows, keep, removed, alpha):
     residual = (rows[removed] - alpha @ rows[keep]).square().sum(1)
     return float((1 - residual / rows[removed].square().sum(1)).mean())
@@ -310,7 +314,7 @@ def test_mismatch_is_the_divergence_of_the_outputs_distributions():
 def test_auto_behind_a_norm_matches_the_outputs_about_as_well_as_any_lambda(mode):
     state = random_state([4, 20, 16])
     hand = HandMade(state, [('conv0', 'bn0', 'conv1')])
-    site, = hand.sites()
+    (site,) = hand.sites()
     keep = torch.arange(0, 20, 2)
     removed = removed_units(20, keep)
     moments = branch_moments(site, site.branches[0])
@@ -342,6 +346,7 @@ def test_auto_looks_at_the_network_as_it_was_before_any_repair():
 
 
 # ---- ways to the readers
+
 
 def make_site(chain, reader, spread=1, producer=None):
     producer = producer or nn.Conv2d(3, 6, 3, bias=False)
@@ -389,8 +394,13 @@ def test_flattened_map_is_mixed_as_a_block():
 
 def test_depthwise_step_sends_the_mixing_to_the_projection():
     bn, depthwise = make_norm(), nn.Conv2d(6, 6, 3, groups=6)
-    chain = (Norm('n', bn, torch.arange(6)), RELU, Depthwise('d', depthwise, torch.arange(6)),
-             Norm('n2', make_norm(), torch.arange(6)), RELU)
+    chain = (
+        Norm('n', bn, torch.arange(6)),
+        RELU,
+        Depthwise('d', depthwise, torch.arange(6)),
+        Norm('n2', make_norm(), torch.arange(6)),
+        RELU,
+    )
     site = make_site(chain, nn.Conv2d(6, 4, 1))
     before = depthwise.weight.clone()
     check_mixed(site, expected_z(site, bn, KEEP), KEEP)
@@ -415,7 +425,8 @@ def test_every_norm_in_front_of_a_reader_gives_its_own_coefficients():
     producer = nn.Conv2d(3, 6, 3, bias=False)
     branches = tuple(
         Branch(f'r{k}', nn.Conv2d(6, 4, 1), torch.arange(6)[:, None], (Norm(f'n{k}', bn, torch.arange(6)), RELU))
-        for k, bn in enumerate(norms))
+        for k, bn in enumerate(norms)
+    )
     site = Site('p', 6, 'p', producer, torch.arange(6), branches)
     scales = [expected_z(site, bn, KEEP) for bn in norms]
     assert not torch.allclose(*scales)
@@ -440,6 +451,7 @@ def test_norm_behind_the_activation_is_not_the_producers():
 
 
 # ---- the part's manners
+
 
 def test_is_registered():
     assert RESTORERS.build({'type': 'LBYL', 'mode': 'exact'}).mode == 'exact'

@@ -17,9 +17,16 @@ from tests.oracles.zeroing import distance, outputs, zeroed_copy
 
 
 def make():
-    return randomise(nn.Sequential(
-        ConvModule(3, 8, 3, norm_cfg=dict(type='BN')), ConvModule(8, 8, 3, groups=8, norm_cfg=dict(type='BN')),
-        nn.Conv2d(8, 12, 1), nn.Conv2d(12, 6, 3, groups=3), nn.ReLU(), nn.Conv2d(6, 4, 1)))
+    return randomise(
+        nn.Sequential(
+            ConvModule(3, 8, 3, norm_cfg=dict(type='BN')),
+            ConvModule(8, 8, 3, groups=8, norm_cfg=dict(type='BN')),
+            nn.Conv2d(8, 12, 1),
+            nn.Conv2d(12, 6, 3, groups=3),
+            nn.ReLU(),
+            nn.Conv2d(6, 4, 1),
+        )
+    )
 
 
 def prune(net, ratio=0.5, **options):
@@ -71,8 +78,17 @@ def test_depthwise_convs_down_to_one_channel():
 
 def test_grouped_convs_down_to_one_channel_per_group_are_left_alone_afterwards():
     def grouped():
-        return randomise(nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=4), nn.ReLU(),
-                                       nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1)))
+        return randomise(
+            nn.Sequential(
+                nn.Conv2d(3, 8, 1),
+                nn.ReLU(),
+                nn.Conv2d(8, 8, 3, groups=4),
+                nn.ReLU(),
+                nn.Conv2d(8, 8, 1),
+                nn.ReLU(),
+                nn.Conv2d(8, 4, 1),
+            )
+        )
 
     net = grouped()
     dense = copy.deepcopy(net)
@@ -81,7 +97,9 @@ def test_grouped_convs_down_to_one_channel_per_group_are_left_alone_afterwards()
     images = torch.randn(2, 3, 9, 9)
     plan = ChannelPruner('L2Norm', dict(type='Uniform', ratio=0.5)).plan(Scope.of(net, images))
     assert {row.name: row.reason for row in plan.rows if row.reason} == {
-        '0': '2 has one channel per group left', '6': 'is an output of the network'}
+        '0': '2 has one channel per group left',
+        '6': 'is an output of the network',
+    }
     plan.apply()
     Structure.from_json(net._mmprune_structure.to_json()).apply(dense)
     dense.load_state_dict(net.state_dict())
@@ -93,24 +111,41 @@ def entry(**changes):
     return json.dumps(dict(version=1, modules={'2': {**good, **changes}}))
 
 
-@pytest.mark.parametrize('text, message', [
-    ('{"version": 1', 'not a structure'), ('[]', 'not a structure'), ('{"modules": {}}', 'not a structure'),
-    ('{"version": 2, "modules": {}}', 'structure version 2 is unknown, this mmprune reads version 1'),
-    ('{"version": 1, "modules": []}', '"modules" must map'), ('{"version": 1, "modules": {"2": 3}}', 'structure of 2'),
-    (entry(dense=[12]), 'needs "dense"'), (entry(dense=[12, '8']), 'needs "dense"'),
-    (entry(out=[0, 12]), r'structure of 2: "out" must rise within \[0, 12\), got 0 … 12'),
-    (entry(out=[-1, 2]), 'must rise within'), (entry(out=[3, 3]), 'must rise'), (entry(out=[3, 1]), 'must rise'),
-    (entry(out=[]), 'non-empty'), (entry(out=[True, 2]), 'non-empty list of indices'),
-    (entry(**{'in': [0, 8]}), r'\[0, 8\)')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"version": 1', 'not a structure'),
+        ('[]', 'not a structure'),
+        ('{"modules": {}}', 'not a structure'),
+        ('{"version": 2, "modules": {}}', 'structure version 2 is unknown, this mmprune reads version 1'),
+        ('{"version": 1, "modules": []}', '"modules" must map'),
+        ('{"version": 1, "modules": {"2": 3}}', 'structure of 2'),
+        (entry(dense=[12]), 'needs "dense"'),
+        (entry(dense=[12, '8']), 'needs "dense"'),
+        (entry(out=[0, 12]), r'structure of 2: "out" must rise within \[0, 12\), got 0 … 12'),
+        (entry(out=[-1, 2]), 'must rise within'),
+        (entry(out=[3, 3]), 'must rise'),
+        (entry(out=[3, 1]), 'must rise'),
+        (entry(out=[]), 'non-empty'),
+        (entry(out=[True, 2]), 'non-empty list of indices'),
+        (entry(**{'in': [0, 8]}), r'\[0, 8\)'),
+    ],
+)
 def test_bad_structures(text, message):
     with pytest.raises(StructureError, match=message):
         Structure.from_json(text)
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(dense=[13, 8]),
-     r'2: the structure keeps \(2, 2\) of \(out, in\) = \(13, 8\) channels, but this network has \(12, 8\)'),
-    (None, "names the module 'nine', which this network does not have")])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(dense=[13, 8]),
+            r'2: the structure keeps \(2, 2\) of \(out, in\) = \(13, 8\) channels, but this network has \(12, 8\)',
+        ),
+        (None, "names the module 'nine', which this network does not have"),
+    ],
+)
 def test_structures_of_another_network_leave_it_untouched(changes, message):
     net = make()
     state = copy.deepcopy(net.state_dict())

@@ -20,8 +20,9 @@ GRID = ['pruning.pruner.allocator.ratio=0.3,0.5']
 
 def report(run: Run, accuracy: float, stage: str = 'pruned') -> str:
     def of(name: str, value: float, size: int) -> dict:
-        return dict(name=name, metrics={'accuracy/top1': value}, params=size, nonzero_params=size, flops=size,
-                    seconds=1.5)
+        return dict(
+            name=name, metrics={'accuracy/top1': value}, params=size, nonzero_params=size, flops=size, seconds=1.5
+        )
 
     return json.dumps(dict(config=run.text, stages=[of('dense', 90.0, 1000), of(stage, accuracy, 500)]))
 

@@ -16,8 +16,14 @@ class Features(nn.Sequential):
     """Two convs with batch norm; (N, 3, H, W) → (N, 6, H / 2, W / 2)."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(inplace=True),
-                         nn.Conv2d(5, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU())
+        super().__init__(
+            nn.Conv2d(3, 5, 3, padding=1),
+            nn.BatchNorm2d(5),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(5, 6, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+        )
 
 
 class Classifier(nn.Module):

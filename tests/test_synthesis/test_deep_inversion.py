@@ -36,13 +36,15 @@ def steps_both_ways(count, dtype, norm='batch', labels=True, downscale=2):
         for _ in range(count):
             moved = phase.draw(True, moves)
             mine = synthesizer.step(network, a, wanted, adams[0], moved, bounds)
-            literal = oracle.step(theirs, theirs, b, wanted, adams[1], **moved, low=BOUNDS[0], high=BOUNDS[1],
-                                  **renamed)
+            literal = oracle.step(
+                theirs, theirs, b, wanted, adams[1], **moved, low=BOUNDS[0], high=BOUNDS[1], **renamed
+            )
     return x, a.detach(), b.detach(), mine, literal, b.grad
 
 
-@pytest.mark.parametrize(('norm', 'labels', 'downscale'),
-                         [('batch', True, 1), ('image', True, 2), ('image', False, 1)])
+@pytest.mark.parametrize(
+    ('norm', 'labels', 'downscale'), [('batch', True, 1), ('image', True, 2), ('image', False, 1)]
+)
 def test_a_step_is_the_literal_one_in_float32(norm, labels, downscale):
     before, a, b, mine, literal, gradient = steps_both_ways(1, torch.float32, norm, labels, downscale)
     assert mine.keys() == literal.keys()
@@ -123,8 +125,9 @@ def test_shifts_are_uniform_in_both_directions_and_half_of_the_batches_are_mirro
     assert not any(phase.draw(False, generator)['flip'] for _ in range(20))
 
 
-@pytest.mark.parametrize(('batch_size', 'classes', 'batches'),
-                         [(256, 10, 50), (256, 100, 7), (16, 20, 9), (8, 1000, 3)])
+@pytest.mark.parametrize(
+    ('batch_size', 'classes', 'batches'), [(256, 10, 50), (256, 100, 7), (16, 20, 9), (8, 1000, 3)]
+)
 def test_labels_go_round_as_published(batch_size, classes, batches):
     synthesizer = DeepInversion(batch_size=batch_size)
     wanted = oracle.rota(batch_size, classes, batches)
@@ -148,16 +151,25 @@ def test_the_step_size_follows_the_published_schedule():
 def test_inversion_comes_near_to_the_statistics_and_to_the_classes(tmp_path):
     model = trained(Classifier())
     scope = scope_of(model)
-    store = quick(num_images=32, batch_size=32, phases=[dict(iterations=150, jitter=1)], warmup=10, bn_weight=3.0,
-                  main_weight=10.0, clamp=None).prepare(scope, tmp_path)
+    store = quick(
+        num_images=32,
+        batch_size=32,
+        phases=[dict(iterations=150, jitter=1)],
+        warmup=10,
+        bn_weight=3.0,
+        main_weight=10.0,
+        clamp=None,
+    ).prepare(scope, tmp_path)
     network, (images,) = InvertedNetwork(scope), store
     with network.fixed(), torch.no_grad():
         logits, after = network(images)
         noise_logits, before = network(torch.randn(images.shape))
     assert after.sum() < 0.3 * before.sum()
     labels = torch.tensor([store.label(i) for i in range(32)])
-    right, wrong, noise = (nn.functional.cross_entropy(output, wanted) for output, wanted in (
-        (logits, labels), (logits, (labels + 1) % 4), (noise_logits, labels)))
+    right, wrong, noise = (
+        nn.functional.cross_entropy(output, wanted)
+        for output, wanted in ((logits, labels), (logits, (labels + 1) % 4), (noise_logits, labels))
+    )
     assert right < 0.9 * noise and right < 0.9 * wrong
     assert store.facts(0)['losses']['bn'] < 0.5 * before.sum()
     assert 0 < store.seconds == ImageStore(store.folder).seconds
@@ -240,8 +252,13 @@ def test_hosts_are_understood():
 
 def test_the_best_images_are_those_of_all_phases_or_of_the_last(tmp_path):
     # at half resolution the same images have less variation and so a smaller loss
-    options = dict(phases=[dict(iterations=4, downscale=4), dict(iterations=3)], num_images=8, tv2_weight=100.0,
-                   lr=1e-3, lr_schedule='constant')
+    options = dict(
+        phases=[dict(iterations=4, downscale=4), dict(iterations=3)],
+        num_images=8,
+        tv2_weight=100.0,
+        lr=1e-3,
+        lr_schedule='constant',
+    )
     model = trained(Classifier())
     stores = {best: quick(best=best, **options).prepare(scope_of(model), tmp_path) for best in ('overall', 'phase')}
     assert stores['overall'].facts(0)['phase'] == 1
@@ -263,22 +280,30 @@ def test_the_kept_images_are_those_after_the_best_iteration(tmp_path, monkeypatc
     assert torch.equal(next(iter(store)), best)
 
 
-@pytest.mark.parametrize(('clamp', 'low', 'high'), [('imagenet', -0.485 / 0.229, (1 - 0.485) / 0.229),
-                                                    ((-0.5, 0.25), -0.5, 0.25), ('model', -2.0, 3.1)])
+@pytest.mark.parametrize(
+    ('clamp', 'low', 'high'),
+    [('imagenet', -0.485 / 0.229, (1 - 0.485) / 0.229), ((-0.5, 0.25), -0.5, 0.25), ('model', -2.0, 3.1)],
+)
 def test_images_stay_in_the_range(tmp_path, clamp, low, high):
     model = trained(Classifier())
     model.data_preprocessor = nn.Module()
     model.data_preprocessor.mean, model.data_preprocessor.std = (
-        torch.full((3, 1, 1), value) for value in (100.0, 50.0))
+        torch.full((3, 1, 1), value) for value in (100.0, 50.0)
+    )
     store = quick(clamp=clamp, lr=5.0).prepare(scope_of(model), tmp_path)
     first = torch.stack([store.image(i)[0] for i in range(20)])
     assert first.min() == pytest.approx(low, abs=1e-5)
     assert first.max() == pytest.approx(high, abs=1e-5)
 
 
-@pytest.mark.parametrize('model', [nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
-                                   nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)),
-                                   nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))])
+@pytest.mark.parametrize(
+    'model',
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+    ],
+)
 def test_networks_without_statistics_are_sent_to_the_noise(tmp_path, model):
     with pytest.raises(ConfigError, match='no batch norm with running statistics.*GaussianNoise'):
         quick().prepare(scope_of(model), tmp_path)
@@ -298,13 +323,26 @@ def test_a_loss_that_is_no_number_names_where(tmp_path):
         quick().prepare(scope_of(model), tmp_path)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(phases=[]), r'phases: a list'), (dict(phases=[dict(jitter=1)]), r'phases\[0\]: a dict of iterations'),
-    (dict(phases=[dict(iterations=5), dict(iterations=0)]), r'phases\[1\].iterations.*0'),
-    (dict(phases=[dict(iterations=5, zoom=2)]), r'phases\[0\]'), (dict(clamp='cifar'), "clamp.*'cifar'"),
-    (dict(clamp=(2, 1)), 'clamp'), (dict(lr=0), 'lr'), (dict(lr_schedule='step'), 'lr_schedule: one of cosine'),
-    (dict(l2_norm='all'), 'l2_norm'), (dict(best='last'), 'best'), (dict(batch_size=0), 'batch_size'),
-    (dict(shape=(3, 8)), 'shape'), (dict(warmup=-1), 'warmup'), (dict(root=3), 'root'), (dict(lrate=3), 'lrate')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(phases=[]), r'phases: a list'),
+        (dict(phases=[dict(jitter=1)]), r'phases\[0\]: a dict of iterations'),
+        (dict(phases=[dict(iterations=5), dict(iterations=0)]), r'phases\[1\].iterations.*0'),
+        (dict(phases=[dict(iterations=5, zoom=2)]), r'phases\[0\]'),
+        (dict(clamp='cifar'), "clamp.*'cifar'"),
+        (dict(clamp=(2, 1)), 'clamp'),
+        (dict(lr=0), 'lr'),
+        (dict(lr_schedule='step'), 'lr_schedule: one of cosine'),
+        (dict(l2_norm='all'), 'l2_norm'),
+        (dict(best='last'), 'best'),
+        (dict(batch_size=0), 'batch_size'),
+        (dict(shape=(3, 8)), 'shape'),
+        (dict(warmup=-1), 'warmup'),
+        (dict(root=3), 'root'),
+        (dict(lrate=3), 'lrate'),
+    ],
+)
 def test_wrong_arguments_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         build_part(SYNTHESIZERS, dict(type='DeepInversion', **options), 'pruning.synthesizer')

@@ -29,9 +29,13 @@ def _one_thread() -> Iterator[None]:
 
 def start(folder: Path, iterations: int) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, '-m', 'tests.test_synthesis.worker', str(folder), str(iterations)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''})
+        [sys.executable, '-m', 'tests.test_synthesis.worker', str(folder), str(iterations)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+    )
 
 
 def alone(folder: Path, iterations: int) -> ImageStore:

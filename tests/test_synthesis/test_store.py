@@ -159,8 +159,17 @@ def test_foreign_files_do_no_harm_and_a_damaged_meta_is_written_again(model, who
         ImageStore(tmp_path / 'nowhere')
 
 
-@pytest.mark.parametrize('change', [dict(seed=1), dict(flip=True), dict(shape=(3, 12, 16)), dict(tv2_weight=0.1),
-                                    dict(phases=[dict(iterations=6, jitter=1)]), dict(num_images=8)])
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(seed=1),
+        dict(flip=True),
+        dict(shape=(3, 12, 16)),
+        dict(tv2_weight=0.1),
+        dict(phases=[dict(iterations=6, jitter=1)]),
+        dict(num_images=8),
+    ],
+)
 def test_whatever_decides_the_images_decides_the_name(model, whole, tmp_path, change):
     assert quick(**change).prepare(scope_of(model), tmp_path).folder.name != whole.folder.name
 

@@ -23,35 +23,42 @@ def error_of(capsys: pytest.CaptureFixture, tool: str, *arguments: object) -> st
     return lines[0]
 
 
-@pytest.mark.parametrize(('option', 'message'), [
-    ('pruning.target=spine', r"target: .*'spine'.*backbone"),
-    ('pruning.target=5', 'pruning.target: a module path.*got 5'),
-    ('pruning.pruner.allocator.ratio=1.0', r'pruner.allocator.*ratio.*\[0, 1\), got 1.0'),
-    ('pruning.pruner.allocator.ratio=-0.1', r'pruner.allocator.*ratio.*\[0, 1\)'),
-    ('pruning.pruner.allocator.ratio=much', r'pruner.allocator.*ratio.*\[0, 1\)'),
-    ('pruning.pruner.allocator.ratio=0.99', r'pruner.allocator.ratio: 0.99 leaves no channel .*pruner.min_channels'),
-    ("pruning.pruner.keep=['*.conv9']", r"pruner.keep: the pattern '\*.conv9' matches no module"),
-    ("pruning.pruner.overrides.nothing=0.5", "pruner.overrides: the pattern 'nothing' matches no"),
-    ('pruning.pruner.type=ChanelPruner', 'pruning.pruner.type: .*ChanelPruner.*there are.*ChannelPruner'),
-    ('pruning.pruner.criterion=L3Norm', 'pruner.criterion.type: .*L3Norm.*L2Norm'),
-    ('pruning.pruner.allocator.type=Even', 'pruner.allocator.type: .*Even.*Uniform'),
-    ('pruning.pruner.round=8', "pruning.pruner: .*unexpected keyword argument 'round'"),
-    ('pruning.pruner=ChannelPruner', 'pruner.allocator: missing'),
-    ('pruning.restorer=Magic', 'pruning.restorer.type: .*Magic.*BNRecalibration'),
-    ('pruning.restorer=BNRecalibration', 'pruning.images: BNRecalibration needs images'),
-    ('pruning.images=somewhere', "pruning.images: one of train_dataloader.*'somewhere'"),
-    ('pruning.images=val_dataloader', 'pruning.images: this config has no val_dataloader'),
-    ('pruning.num_images=0', 'pruning.num_images: .*at least 1, got 0'),
-    ('pruning.finetune=maybe', "pruning.finetune: True or False, got 'maybe'"),
-    ('pruning.input_shape=[3,16]', r'pruning.input_shape: \(channels, height, width\)'),
-    ('pruning.tuning=True', 'pruning.tuning: unknown; pruning knows .*finetune'),
-    ('pruning.schedule=cubic', "pruning.schedule: a dict such as .*got 'cubic'"),
-    ('pruning.schedule.steps=3', 'pruning.schedule'),
-    ('pruning=none', 'pruning: this config has none'),
-    ('model.type=ImageClasifier', "model.host: 'ImageClasifier' is not registered"),
-    ('model.backbone.type=mmprune.CIFARNet', "model.backbone.type: 'mmprune.CIFARNet' is not registered"),
-    ('model.backbone.depht=20', "model.backbone: CIFARResNet .*'depht'"),
-    ('load_from=missing.pth', 'load_from: missing.pth: no such checkpoint')])
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('pruning.target=spine', r"target: .*'spine'.*backbone"),
+        ('pruning.target=5', 'pruning.target: a module path.*got 5'),
+        ('pruning.pruner.allocator.ratio=1.0', r'pruner.allocator.*ratio.*\[0, 1\), got 1.0'),
+        ('pruning.pruner.allocator.ratio=-0.1', r'pruner.allocator.*ratio.*\[0, 1\)'),
+        ('pruning.pruner.allocator.ratio=much', r'pruner.allocator.*ratio.*\[0, 1\)'),
+        (
+            'pruning.pruner.allocator.ratio=0.99',
+            r'pruner.allocator.ratio: 0.99 leaves no channel .*pruner.min_channels',
+        ),
+        ("pruning.pruner.keep=['*.conv9']", r"pruner.keep: the pattern '\*.conv9' matches no module"),
+        ('pruning.pruner.overrides.nothing=0.5', "pruner.overrides: the pattern 'nothing' matches no"),
+        ('pruning.pruner.type=ChanelPruner', 'pruning.pruner.type: .*ChanelPruner.*there are.*ChannelPruner'),
+        ('pruning.pruner.criterion=L3Norm', 'pruner.criterion.type: .*L3Norm.*L2Norm'),
+        ('pruning.pruner.allocator.type=Even', 'pruner.allocator.type: .*Even.*Uniform'),
+        ('pruning.pruner.round=8', "pruning.pruner: .*unexpected keyword argument 'round'"),
+        ('pruning.pruner=ChannelPruner', 'pruner.allocator: missing'),
+        ('pruning.restorer=Magic', 'pruning.restorer.type: .*Magic.*BNRecalibration'),
+        ('pruning.restorer=BNRecalibration', 'pruning.images: BNRecalibration needs images'),
+        ('pruning.images=somewhere', "pruning.images: one of train_dataloader.*'somewhere'"),
+        ('pruning.images=val_dataloader', 'pruning.images: this config has no val_dataloader'),
+        ('pruning.num_images=0', 'pruning.num_images: .*at least 1, got 0'),
+        ('pruning.finetune=maybe', "pruning.finetune: True or False, got 'maybe'"),
+        ('pruning.input_shape=[3,16]', r'pruning.input_shape: \(channels, height, width\)'),
+        ('pruning.tuning=True', 'pruning.tuning: unknown; pruning knows .*finetune'),
+        ('pruning.schedule=cubic', "pruning.schedule: a dict such as .*got 'cubic'"),
+        ('pruning.schedule.steps=3', 'pruning.schedule'),
+        ('pruning=none', 'pruning: this config has none'),
+        ('model.type=ImageClasifier', "model.host: 'ImageClasifier' is not registered"),
+        ('model.backbone.type=mmprune.CIFARNet', "model.backbone.type: 'mmprune.CIFARNet' is not registered"),
+        ('model.backbone.depht=20', "model.backbone: CIFARResNet .*'depht'"),
+        ('load_from=missing.pth', 'load_from: missing.pth: no such checkpoint'),
+    ],
+)
 def test_wrong_values(tmp_path: Path, capsys: pytest.CaptureFixture, option: str, message: str) -> None:
     config = tiny.write_config(tmp_path, QUICK)
     line = error_of(capsys, 'train', config, '--work-dir', tmp_path / 'run', '--cfg-options', option)
@@ -59,15 +66,30 @@ def test_wrong_values(tmp_path: Path, capsys: pytest.CaptureFixture, option: str
     assert not list(tmp_path.glob('run/*.*'))  # nothing but logs
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (['pruning.schedule.type=linear', 'pruning.schedule.steps=5'], 'pruning.schedule: its last step .*ends after 2'),
-    (['pruning.schedule.type=spiral'], "pruning.schedule.type: one of one-shot.*got 'spiral'"),
-    (['pruning.schedule.begin=3'], 'pruning.schedule: its last step is due before epoch 3'),
-    (['optim_wrapper=None'], 'optim_wrapper: missing, it is needed to fine-tune; .*pruning.finetune=False'),
-    (['train_cfg.by_epoch=False', 'train_cfg.max_epochs=None', 'train_cfg.max_iters=4', 'pruning.schedule.begin=1'],
-     'pruning.schedule: counts epochs')])
-def test_wrong_values_of_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture, options: list,
-                                     message: str) -> None:
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            ['pruning.schedule.type=linear', 'pruning.schedule.steps=5'],
+            'pruning.schedule: its last step .*ends after 2',
+        ),
+        (['pruning.schedule.type=spiral'], "pruning.schedule.type: one of one-shot.*got 'spiral'"),
+        (['pruning.schedule.begin=3'], 'pruning.schedule: its last step is due before epoch 3'),
+        (['optim_wrapper=None'], 'optim_wrapper: missing, it is needed to fine-tune; .*pruning.finetune=False'),
+        (
+            [
+                'train_cfg.by_epoch=False',
+                'train_cfg.max_epochs=None',
+                'train_cfg.max_iters=4',
+                'pruning.schedule.begin=1',
+            ],
+            'pruning.schedule: counts epochs',
+        ),
+    ],
+)
+def test_wrong_values_of_fine_tuning(
+    tmp_path: Path, capsys: pytest.CaptureFixture, options: list, message: str
+) -> None:
     config = tiny.write_config(tmp_path, QUICK + "\npruning['finetune'] = True\n")
     line = error_of(capsys, 'train', config, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
     assert re.search(message, line), line
@@ -84,14 +106,21 @@ def test_test_data_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert 'test_dataloader' in error_of(capsys, 'test', config, tmp_path / 'x.pth', '--work-dir', tmp_path)
 
 
-def test_wrong_configs_and_arguments(tmp_path: Path, capsys: pytest.CaptureFixture,
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_configs_and_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert 'no such config' in error_of(capsys, 'train', tmp_path / 'none.py')
-    for name, text, message in (('syntax.py', 'a = (', 'cannot be read as a config'),
-                                ('base.py', "_base_ = 'mmdet::nothing.py'", 'cannot be read as a config'),
-                                ('name.py', 'a = b', 'cannot be read as a config'),
-                                ('model.py', "pruning = dict(pruner=dict(type='WeightPruner', allocator=dict("
-                                 "type='Uniform', ratio=0.5)), evaluate=False)", 'model: needs a `type`')):
+    for name, text, message in (
+        ('syntax.py', 'a = (', 'cannot be read as a config'),
+        ('base.py', "_base_ = 'mmdet::nothing.py'", 'cannot be read as a config'),
+        ('name.py', 'a = b', 'cannot be read as a config'),
+        (
+            'model.py',
+            "pruning = dict(pruner=dict(type='WeightPruner', allocator=dict("
+            "type='Uniform', ratio=0.5)), evaluate=False)",
+            'model: needs a `type`',
+        ),
+    ):
         (tmp_path / name).write_text(text)
         assert message in error_of(capsys, 'train', tmp_path / name, '--work-dir', tmp_path / 'run')
     config = tiny.write_config(tmp_path, QUICK)
@@ -115,11 +144,12 @@ def test_bad_checkpoints_leave_earlier_files_alone(tmp_path: Path, capsys: pytes
     assert {path.name for path in before} >= {'pruned.pth', 'report.json', 'tiny.py'}
 
     good = (run / 'pruned.pth').read_bytes()
-    (tmp_path / 'truncated.pth').write_bytes(good[:len(good) // 2])
+    (tmp_path / 'truncated.pth').write_bytes(good[: len(good) // 2])
     (tmp_path / 'empty.pth').touch()
     checkpoint = read_checkpoint(run / 'pruned.pth')
-    checkpoint['state_dict']._metadata['']['mmprune'] = checkpoint['state_dict']._metadata['']['mmprune'].replace(
-        '"out":[', '"out":[-7,', 1)
+    checkpoint['state_dict']._metadata['']['mmprune'] = (
+        checkpoint['state_dict']._metadata['']['mmprune'].replace('"out":[', '"out":[-7,', 1)
+    )
     torch.save(checkpoint, tmp_path / 'indices.pth')
     torch.save({'meta': {}, 'state_dict': {'backbone.conv1.weight': torch.ones(4, 3, 5, 5)}}, tmp_path / 'other.pth')
 
@@ -128,17 +158,30 @@ def test_bad_checkpoints_leave_earlier_files_alone(tmp_path: Path, capsys: pytes
             return os.mkdir, (str(tmp_path / 'executed'),)
 
     torch.save({'state_dict': Evil()}, tmp_path / 'evil.pth')
-    for name, message in (('truncated', 'truncated or damaged'), ('empty', 'truncated or damaged'),
-                          ('missing', 'no such checkpoint'), ('evil', 'could execute code'),
-                          ('indices', '"out" must rise within'),
-                          ('other', 'backbone.conv1.weight: the checkpoint holds shape (4, 3, 5, 5), the network')):
+    for name, message in (
+        ('truncated', 'truncated or damaged'),
+        ('empty', 'truncated or damaged'),
+        ('missing', 'no such checkpoint'),
+        ('evil', 'could execute code'),
+        ('indices', '"out" must rise within'),
+        ('other', 'backbone.conv1.weight: the checkpoint holds shape (4, 3, 5, 5), the network'),
+    ):
         path = tmp_path / f'{name}.pth'
         line = error_of(capsys, 'train', config, '--work-dir', run, '--cfg-options', f'load_from={path}')
         assert message in line
         assert message in error_of(capsys, 'test', config, path, '--work-dir', run)
         assert line.startswith('error: load_from: ') and str(path) in line
-    line = error_of(capsys, 'train', config, '--work-dir', run, '--resume', run / 'pruned.pth', '--cfg-options',
-                    'pruning.finetune=True')
+    line = error_of(
+        capsys,
+        'train',
+        config,
+        '--work-dir',
+        run,
+        '--resume',
+        run / 'pruned.pth',
+        '--cfg-options',
+        'pruning.finetune=True',
+    )
     assert line.startswith('error: --resume: ') and 'no run to resume' in line and 'load_from' in line
     assert not (tmp_path / 'executed').exists()
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before

@@ -12,13 +12,27 @@ DOCS = Path(__file__).parents[2] / 'docs'
 
 
 def row(status: str, reason: str = '', **more: object) -> dict:
-    return {'host': 'mmdet', 'config': 'a/a.py', 'target': 'backbone', 'status': status, 'reason': reason,
-            'seconds': 1.0, 'date': '2026-01-01', 'versions': 'mmdet=3', **more}
+    return {
+        'host': 'mmdet',
+        'config': 'a/a.py',
+        'target': 'backbone',
+        'status': status,
+        'reason': reason,
+        'seconds': 1.0,
+        'date': '2026-01-01',
+        'versions': 'mmdet=3',
+        **more,
+    }
 
 
-@pytest.mark.parametrize('case', [
-    Case('mmdet', 'retinanet/retinanet_r18_fpn_1x_coco.py', 'backbone + neck', interface=True),
-    Case('mmpretrain', 'resnet/resnet18_8xb16_cifar10.py', 'backbone')], ids=lambda case: case.host)
+@pytest.mark.parametrize(
+    'case',
+    [
+        Case('mmdet', 'retinanet/retinanet_r18_fpn_1x_coco.py', 'backbone + neck', interface=True),
+        Case('mmpretrain', 'resnet/resnet18_8xb16_cifar10.py', 'backbone'),
+    ],
+    ids=lambda case: case.host,
+)
 def test_a_case_that_works(case: Case, tmp_path: Path) -> None:
     found = coverage_matrix.run_case(case, tmp_path, seconds=240, gigabytes=8)
     assert (found['status'], found['reason']) == ('works', '')
@@ -39,8 +53,13 @@ def test_a_case_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 
 def test_every_reason_is_told_once() -> None:
-    rows = [row('works', flops_left=0.66), row('refused', 'why', config='b.py'), row('refused', 'why', config='c.py'),
-            row('wrong', 'another', config='d.py'), row('works', 'no predict', config='e.py')]
+    rows = [
+        row('works', flops_left=0.66),
+        row('refused', 'why', config='b.py'),
+        row('refused', 'why', config='c.py'),
+        row('wrong', 'another', config='d.py'),
+        row('works', 'no predict', config='e.py'),
+    ]
     text = coverage_matrix.markdown(rows)
     assert '| a/a.py | ✓ 66% |' in text and '| b.py | – [1] |' in text and '| c.py | – [1] |' in text
     assert '| d.py | ✗ [2] |' in text and '| e.py | ✓ [3] |' in text

@@ -28,11 +28,18 @@ def test_a_sweep_runs_every_cell_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(path.read_bytes() == content for path, content in reports.items())
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--grid', 'pruning.pruner.ratios=0.5'], 'pruning.pruner'), (['--grid', 'a'], '--grid'),
-    (['--seeds', '0'], '--seeds: at least 1'), (['--jobs', '0'], '--jobs: at least 1')])
-def test_mistakes_are_one_line_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list,
-                                                    message: str) -> None:
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--grid', 'pruning.pruner.ratios=0.5'], 'pruning.pruner'),
+        (['--grid', 'a'], '--grid'),
+        (['--seeds', '0'], '--seeds: at least 1'),
+        (['--jobs', '0'], '--jobs: at least 1'),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list, message: str
+) -> None:
     config = tiny.write_config(tmp_path)
     with pytest.raises(SystemExit) as caught:
         tiny.call('sweep', config, '--work-dir', tmp_path / 'sweep', *arguments)

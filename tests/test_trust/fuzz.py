@@ -40,10 +40,46 @@ from tests.test_engine import tiny
 from tests.test_trust.small import EXAMPLE, UNIFORM, assert_sound, images, network, part
 
 SECONDS, BYTES = 20, 3 << 30
-VALUES = (None, '', 'nonsense', '1e-3', '../../etc', -1, 0, 1, 2, 1.5, -0.5, 0.5, 1e-30, math.nan, math.inf, -math.inf,
-          1e308, 10 ** 30, -10 ** 30, 10 ** 9, True, False, [], [1, 2, 3], ['a'], [None], [[1]], [math.nan], (), {},
-          {'a': 1}, {'type': 'Nope'}, {'type': 5}, {1: 2}, {'flops': math.nan}, {'flops': 0.5, 'params': 0.5}, b'x',
-          object)
+VALUES = (
+    None,
+    '',
+    'nonsense',
+    '1e-3',
+    '../../etc',
+    -1,
+    0,
+    1,
+    2,
+    1.5,
+    -0.5,
+    0.5,
+    1e-30,
+    math.nan,
+    math.inf,
+    -math.inf,
+    1e308,
+    10**30,
+    -(10**30),
+    10**9,
+    True,
+    False,
+    [],
+    [1, 2, 3],
+    ['a'],
+    [None],
+    [[1]],
+    [math.nan],
+    (),
+    {},
+    {'a': 1},
+    {'type': 'Nope'},
+    {'type': 5},
+    {1: 2},
+    {'flops': math.nan},
+    {'flops': 0.5, 'params': 0.5},
+    b'x',
+    object,
+)
 #: Options that mean work: more of them is long, not wrong.
 WORK = ('num_images', 'batch_size', 'warmup')
 
@@ -106,11 +142,16 @@ def _run(cases: Sequence[tuple[str, Callable[[], None]]], send: object) -> None:
 
 # ---- parts ---------------------------------------------------------------------------------------------------------
 
+
 def options_of(cls: type) -> list[str]:
     """All arguments of a part, those that it passes on to its base class too."""
-    names = [name for base in inspect.getmro(cls) if '__init__' in base.__dict__ and base is not object
-             for name, parameter in inspect.signature(base.__init__).parameters.items()
-             if name != 'self' and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+    names = [
+        name
+        for base in inspect.getmro(cls)
+        if '__init__' in base.__dict__ and base is not object
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        if name != 'self' and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
     return list(dict.fromkeys(names))
 
 
@@ -120,7 +161,7 @@ def part_cases() -> Iterator[tuple[str, Callable[[], None]]]:
         for name, cls in sorted(registry.module_dict.items()):
             for option in (*options_of(cls), 'unknown'):
                 for value in VALUES:
-                    if not (option in WORK and value == 10 ** 9):
+                    if not (option in WORK and value == 10**9):
                         yield f'{name}.{option}={value!r}', _with_option(registry, name, option, value)
 
 
@@ -147,6 +188,7 @@ def _with_option(registry: Registry, name: str, option: str, value: object) -> C
                 assert all(bool(torch.isfinite(batch).all()) for batch in store)
         else:
             build_part(DISTILLATIONS, part(name, **{option: value}), 'distillation')
+
     return case
 
 
@@ -167,14 +209,14 @@ BASES = (
     "pruning.update(finetune=True, schedule=dict(type='cubic', steps=2, interval=1, begin=0))",
     "pruning.update(finetune=True, schedule=dict(type='exponential', steps=2, amount=0.3, fresh_optimizer=True))",
     "pruning.update(restorer='BNRecalibration', images=dict(type='DeepInversion', num_images=8, phases=[dict("
-    "iterations=2)]), num_images=8)",
+    'iterations=2)]), num_images=8)',
     "pruning.update(finetune=True, images=dict(type='GaussianNoise', num_images=48), distillation=dict("
     "type='FeatureDistillation', weights=2, bn='eval'))",
     "pruning['pruner'] = dict(type='ExpanderPruner', graph=dict(type='XNet', chooser='inputs'), degree=2)",
     "pruning['pruner'] = dict(type='WeightPruner', allocator=dict(type='RateDistortion', target=dict(flops=0.5), "
-    "curves=dict(num_images=4, points=3, cache=False)))",
+    'curves=dict(num_images=4, points=3, cache=False)))',
     "pruning['pruner']['criterion'] = dict(type='RedundancyGraph', threshold=0.8, inputs=dict(type='PinkNoise', "
-    "num_images=8))",
+    'num_images=8))',
 )
 
 
@@ -213,8 +255,11 @@ def _prepared(config: Config) -> Callable[[], None]:
         prepare_config(config)
         settings = config.pruning
         if not isinstance(settings.get('images'), dict):
-            prune({**settings.pruner, 'keep': []} if isinstance(settings.pruner, dict) else settings.pruner,
-                  settings.get('restorer'))
+            prune(
+                {**settings.pruner, 'keep': []} if isinstance(settings.pruner, dict) else settings.pruner,
+                settings.get('restorer'),
+            )
+
     return case
 
 

@@ -27,8 +27,9 @@ def test_the_file_itself_is_fine(data: bytes, tmp_path: Path) -> None:
     assert model[0].out_channels == 4
 
 
-@pytest.mark.parametrize(('kind', 'number', 'least'), [
-    ('byte_cases', 150, 100), ('content_cases', 80, 20), ('structure_cases', 80, 50)])
+@pytest.mark.parametrize(
+    ('kind', 'number', 'least'), [('byte_cases', 150, 100), ('content_cases', 80, 20), ('structure_cases', 80, 50)]
+)
 def test_damaged_checkpoints(data: bytes, kind: str, number: int, least: int) -> None:
     counts, bad = met_badly(list(islice(getattr(broken_files, kind)(SEED, data), number)))
     assert not bad, bad
@@ -65,8 +66,12 @@ def test_nothing_is_executed(data: bytes, tmp_path: Path) -> None:
     for number, (name, content) in enumerate(broken_files.traps(tmp_path, data)):
         path = tmp_path / f'{number}.pth'
         path.write_bytes(content)
-        for read in (read_checkpoint, lambda path: mmprune.load(network(), path), lambda path: host._load_checkpoint(
-                str(path)), lambda path: host._safe_torch_load(io.BytesIO(path.read_bytes()))):
+        for read in (
+            read_checkpoint,
+            lambda path: mmprune.load(network(), path),
+            lambda path: host._load_checkpoint(str(path)),
+            lambda path: host._safe_torch_load(io.BytesIO(path.read_bytes())),
+        ):
             with pytest.raises(CheckpointError):
                 read(path)
         assert not (tmp_path / 'executed').exists(), name
@@ -85,8 +90,13 @@ def test_vouching_for_files_is_the_only_way_out(data: bytes, tmp_path: Path, mon
 
 def test_no_torch_load_in_the_code_is_unsafe() -> None:
     root = Path(mmprune.__file__).parents[1]
-    lines = [line for folder in ('mmprune', 'tools') for path in (root / folder).rglob('*.py')
-             for line in path.read_text().splitlines() if 'torch.load(' in line and '``' not in line]
+    lines = [
+        line
+        for folder in ('mmprune', 'tools')
+        for path in (root / folder).rglob('*.py')
+        for line in path.read_text().splitlines()
+        if 'torch.load(' in line and '``' not in line
+    ]
     assert len(lines) > 3
     assert all('weights_only=True' in line or 'weights_only=not is_trusted()' in line for line in lines)
 

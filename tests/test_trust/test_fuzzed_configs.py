@@ -35,37 +35,54 @@ def test_whole_pruning_dicts() -> None:
 
 def test_the_judge_knows_what_is_bad() -> None:
     """A fuzz test that cannot fail would be none."""
+
     def message() -> None:
         raise ConfigError('no')
 
-    cases = [('deep', lambda: {}['x']), ('silent', message), ('big', lambda: bytearray(2 * fuzz.BYTES)),
-             ('fine', lambda: None)]
+    cases = [
+        ('deep', lambda: {}['x']),
+        ('silent', message),
+        ('big', lambda: bytearray(2 * fuzz.BYTES)),
+        ('fine', lambda: None),
+    ]
     counts, bad = fuzz.met_badly(cases)
     assert counts == {'bad': 3, 'sound': 1}
     assert [text.partition(':')[0] for text in bad] == ['deep', 'silent', 'big']
 
 
-@pytest.mark.parametrize(('part', 'arguments', 'message'), [
-    (ChannelPruner, dict(round_to='8'), "round_to: a whole number, got '8'"),
-    (ChannelPruner, dict(round_to=True), 'round_to: a whole number, got True'),
-    (ChannelPruner, dict(prune_interface=1), 'prune_interface: True or False, got 1'),
-    (ChannelPruner, dict(min_channels=2.0), 'min_channels: a whole number or None, got 2.0'),
-    (ChannelPruner, dict(keep=[1]), 'keep: a list (each a text), got [1]'),
-    (ChannelPruner, dict(overrides={'a': float('nan')}), "overrides: a dict or None, got {'a': nan}"),
-    (ExpanderPruner, dict(degree=float('inf')), 'degree: a number or None, got inf'),
-    (DeepInversion, dict(betas=(0.5,)), 'betas: a list (each a number), got (0.5,)'),
-    (PinkNoise, dict(seed=10 ** 30), 'seed: a whole number, got 1' + '0' * 30),
-    (ChannelPruner, dict(keep='*.conv1', min_channels=None, overrides={'a': 0}, criterion=dict(type='L2Norm')), ''),
-    (ChannelPruner, dict(nonsense=1), ''),
-    (DeepInversion, dict(betas=[0.5, 1], phases=[dict(iterations=1)], lr=1), '')])
+@pytest.mark.parametrize(
+    ('part', 'arguments', 'message'),
+    [
+        (ChannelPruner, dict(round_to='8'), "round_to: a whole number, got '8'"),
+        (ChannelPruner, dict(round_to=True), 'round_to: a whole number, got True'),
+        (ChannelPruner, dict(prune_interface=1), 'prune_interface: True or False, got 1'),
+        (ChannelPruner, dict(min_channels=2.0), 'min_channels: a whole number or None, got 2.0'),
+        (ChannelPruner, dict(keep=[1]), 'keep: a list (each a text), got [1]'),
+        (ChannelPruner, dict(overrides={'a': float('nan')}), "overrides: a dict or None, got {'a': nan}"),
+        (ExpanderPruner, dict(degree=float('inf')), 'degree: a number or None, got inf'),
+        (DeepInversion, dict(betas=(0.5,)), 'betas: a list (each a number), got (0.5,)'),
+        (PinkNoise, dict(seed=10**30), 'seed: a whole number, got 1' + '0' * 30),
+        (
+            ChannelPruner,
+            dict(keep='*.conv1', min_channels=None, overrides={'a': 0}, criterion=dict(type='L2Norm')),
+            '',
+        ),
+        (ChannelPruner, dict(nonsense=1), ''),
+        (DeepInversion, dict(betas=[0.5, 1], phases=[dict(iterations=1)], lr=1), ''),
+    ],
+)
 def test_kinds_of_arguments(part: type, arguments: dict, message: str) -> None:
     assert wrong_argument(part, arguments) == message
 
 
-@pytest.mark.parametrize(('key', 'value', 'message'), [
-    ('strategy', dict(type='FSDPStrategy'), "strategy: 'FSDPStrategy' does not work with mmprune"),
-    ('strategy', dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=2)), "strategy: 'DeepSpeedStrategy'"),
-    ('runner_type', 'FlexibleRunner', "runner_type: 'FlexibleRunner' does not work")])
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('strategy', dict(type='FSDPStrategy'), "strategy: 'FSDPStrategy' does not work with mmprune"),
+        ('strategy', dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=2)), "strategy: 'DeepSpeedStrategy'"),
+        ('runner_type', 'FlexibleRunner', "runner_type: 'FlexibleRunner' does not work"),
+    ],
+)
 def test_strategies_are_refused_by_name(key: str, value: object, message: str) -> None:
     config = tiny.config('work_dirs/never')
     config[key] = value

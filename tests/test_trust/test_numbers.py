@@ -18,6 +18,7 @@ def fill(module: str, tensor: str, value: float, count: int = 3) -> Callable[[nn
     def spoil(model: nn.Module) -> None:
         with torch.no_grad():
             getattr(model.get_submodule(module), tensor)[:count] = value
+
     return spoil
 
 
@@ -45,8 +46,10 @@ HANDLED = {
 def settings() -> list:
     """One setting per criterion, restorer and allocator (with both pruners), the rest as plain as can be."""
     channel = dict(type='ChannelPruner', allocator=UNIFORM, min_channels=1)
-    found = [(f'criterion {name}', dict(channel, criterion=part(name), keep=['6'] if name == 'BNScale' else ()), None)
-             for name in sorted(CRITERIA.module_dict)]
+    found = [
+        (f'criterion {name}', dict(channel, criterion=part(name), keep=['6'] if name == 'BNScale' else ()), None)
+        for name in sorted(CRITERIA.module_dict)
+    ]
     found += [(f'restorer {name}', channel, name) for name in sorted(RESTORERS.module_dict)]
     found.append(('restorer on images', channel, dict(type='MomentRestoration', moments='images')))
     found.append(('restorer with control', channel, dict(type='BNRecalibration', control=True)))
@@ -91,8 +94,9 @@ def test_images_with_nan_are_refused(restorer: object) -> None:
     bad = images()
     bad[1][0, 0, 0, 0] = math.nan
     with pytest.raises(ConfigError, match='NaN or Inf'):
-        mmprune.prune(network(), EXAMPLE, pruner=dict(type='ChannelPruner', allocator=UNIFORM), restorer=restorer,
-                      images=bad)
+        mmprune.prune(
+            network(), EXAMPLE, pruner=dict(type='ChannelPruner', allocator=UNIFORM), restorer=restorer, images=bad
+        )
 
 
 class _MasksOutputs(nn.Module):
@@ -109,14 +113,16 @@ class _MasksOutputs(nn.Module):
 
 
 def group_norms() -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
-                         nn.Conv2d(8, 4, 3))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)
+    )
 
 
 def frozen_norms() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), FrozenBatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
-                         nn.Conv2d(8, 4, 3))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), FrozenBatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)
+    )
 
 
 def without_statistics() -> nn.Sequential:
@@ -126,13 +132,23 @@ def without_statistics() -> nn.Sequential:
     return model
 
 
-@pytest.mark.parametrize('build', [group_norms, frozen_norms, without_statistics, _MasksOutputs,
-                                   lambda: network().double(), lambda: network().train(),
-                                   lambda: network().to(torch.bfloat16)])
+@pytest.mark.parametrize(
+    'build',
+    [
+        group_norms,
+        frozen_norms,
+        without_statistics,
+        _MasksOutputs,
+        lambda: network().double(),
+        lambda: network().train(),
+        lambda: network().to(torch.bfloat16),
+    ],
+)
 def test_what_is_unusual_but_meant_is_not_refused(build: Callable[[], nn.Module]) -> None:
     model = build()
-    report = mmprune.prune(model, EXAMPLE, pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=UNIFORM),
-                           restorer=None)
+    report = mmprune.prune(
+        model, EXAMPLE, pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=UNIFORM), restorer=None
+    )
     assert any(row.after < row.before for row in report.layers)
     assert ('NaN or Inf for random images, in an operation' in ' '.join(report.warnings)) == (build is _MasksOutputs)
 

@@ -63,6 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 # ---- several processes ---------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('is_main', [True, False])
 def test_one_process_writes_the_metrics_of_a_test(tmp_path: Path, finished: tuple[Path, Path], is_main: bool) -> None:
     config, run = finished
@@ -72,6 +73,7 @@ def test_one_process_writes_the_metrics_of_a_test(tmp_path: Path, finished: tupl
 
 
 # ---- disks ---------------------------------------------------------------------------------------------------------
+
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = write_atomically(tmp_path / 'a', 'old')
@@ -88,12 +90,12 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == 'old' and [item.name for item in tmp_path.iterdir()] == ['a']
 
 
-def test_a_disk_that_fills_up_during_training(finished: tuple, tmp_path: Path,
-                                              capsys: pytest.CaptureFixture) -> None:
+def test_a_disk_that_fills_up_during_training(finished: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     config, run = finished
+
     def half(self: LocalBackend, data: bytes, path: str) -> None:
         if 'epoch_2' in str(path):
-            Path(path).write_bytes(data[:len(data) // 2])
+            Path(path).write_bytes(data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         Path(path).write_bytes(data)
 
@@ -107,7 +109,8 @@ def test_a_disk_that_fills_up_during_training(finished: tuple, tmp_path: Path,
 
 
 def test_training_that_diverges_ends_and_leaves_the_last_good_checkpoint(
-        finished: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    finished: tuple, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     config, _ = finished
     rate = ['--cfg-options', 'optim_wrapper.optimizer.lr=1e30']
     line = error_of(capsys, 'train', config, '--work-dir', tmp_path, *rate)
@@ -138,8 +141,13 @@ with locked(sys.argv[1]):
 def test_two_runs_in_one_work_dir(finished: tuple, capsys: pytest.CaptureFixture) -> None:
     config, run = finished
     (run / '.epoch_9.pth.part').write_text('left by a killed run')
-    other = subprocess.Popen([sys.executable, '-c', HOLDER, str(run)], cwd=tiny.ROOT, text=True,
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(run)],
+        cwd=tiny.ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         assert 'held\n' in iter(other.stdout.readline, '')
         assert not (run / '.epoch_9.pth.part').exists()
@@ -162,8 +170,15 @@ def test_other_processes_of_a_run_hold_nothing(tmp_path: Path) -> None:
 
 # ---- memory --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('fail', [lambda: torch.empty(2 ** 60), lambda: [0] * 2 ** 59, lambda: (_ for _ in ()).throw(
-    torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.50 GiB.'))])
+
+@pytest.mark.parametrize(
+    'fail',
+    [
+        lambda: torch.empty(2**60),
+        lambda: [0] * 2**59,
+        lambda: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.50 GiB.')),
+    ],
+)
 def test_out_of_memory_is_said_in_a_line(fail: object, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.clear_errors(lambda: list(fail()))()
@@ -174,6 +189,7 @@ def test_out_of_memory_is_said_in_a_line(fail: object, capsys: pytest.CaptureFix
 
 
 # ---- checkpoints of runs -------------------------------------------------------------------------------------------
+
 
 def test_the_latest_whole_checkpoint_is_found(finished: tuple, tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
@@ -199,14 +215,19 @@ def test_a_resumed_checkpoint_names_no_files_to_delete(finished: tuple, tmp_path
         victim.write_text('precious')
     checkpoint = read_checkpoint(run / 'epoch_1.pth')
     checkpoint['message_hub']['runtime_info'].update(
-        keep_ckpt_ids=['../victim', '../../victim', 1], best_ckpt=str(victims[1]), best_score=-1.0)
+        keep_ckpt_ids=['../victim', '../../victim', 1], best_ckpt=str(victims[1]), best_score=-1.0
+    )
     checkpoint['message_hub']['resumed_keys'].update(dict.fromkeys(('keep_ckpt_ids', 'best_ckpt', 'best_score'), True))
     torch.save(checkpoint, tmp_path / 'epoch_1.pth')
-    best = tiny.write_config(tmp_path, TUNED + """
+    best = tiny.write_config(
+        tmp_path,
+        TUNED
+        + """
 default_hooks['checkpoint'].update(save_best='accuracy/top1', rule='greater', filename_tmpl='epoch_{}.pth')
 val_dataloader, val_evaluator, val_cfg = test_dataloader, test_evaluator, dict()
 train_cfg.update(val_interval=1, max_epochs=4)
-""")
+""",
+    )
     tiny.call('train', best, '--work-dir', tmp_path / 'new', '--resume', tmp_path / 'epoch_1.pth')
     assert all(victim.read_text() == 'precious' for victim in victims)
     assert (tmp_path / 'new' / 'finetuned.pth').is_file()
@@ -231,8 +252,10 @@ def test_resuming_what_no_run_wrote(finished: tuple, tmp_path: Path) -> None:
             holder[key] = value
             with io.BytesIO() as file:
                 torch.save(checkpoint, file)
-                yield f'{".".join(path)}.{key} = {str(value)[:40] if value != laughs() else "laughs"}', resumed(
-                    file.getvalue())
+                yield (
+                    f'{".".join(path)}.{key} = {str(value)[:40] if value != laughs() else "laughs"}',
+                    resumed(file.getvalue()),
+                )
 
     def resumed(content: bytes) -> object:
         def case() -> None:
@@ -246,6 +269,7 @@ def test_resuming_what_no_run_wrote(finished: tuple, tmp_path: Path) -> None:
                 except SystemExit as stop:
                     line = next(line for line in errors.getvalue().splitlines() if line.startswith('error: '))
                     raise ConfigError(line) from stop
+
         return case
 
     counts, bad = met_badly(list(islice(cases(), int(os.environ.get('MMPRUNE_FUZZ_RESUMES', 12)))))
@@ -253,6 +277,7 @@ def test_resuming_what_no_run_wrote(finished: tuple, tmp_path: Path) -> None:
 
 
 # ---- the same twice ------------------------------------------------------------------------------------------------
+
 
 def without_times(value: object) -> object:
     if isinstance(value, dict):
@@ -263,12 +288,26 @@ def without_times(value: object) -> object:
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_report(finished: tuple, tmp_path: Path) -> None:
     _, run = finished
-    config = tiny.write_config(tmp_path, "\npruning.update(finetune=True, restorer='BNRecalibration', images=dict("
-                                         "type='GaussianNoise', num_images=32))\n")
+    config = tiny.write_config(
+        tmp_path,
+        "\npruning.update(finetune=True, restorer='BNRecalibration', images=dict("
+        "type='GaussianNoise', num_images=32))\n",
+    )
     reports, networks = [], []
     for _ in range(2):
-        tiny.call('train', config, '--work-dir', tmp_path / 'run', '--seed', '7', '--deterministic', '--cfg-options',
-                  'experiment_name=same', f'load_from={run / "epoch_2.pth"}', 'pruning.pruner.allocator.ratio=0.25')
+        tiny.call(
+            'train',
+            config,
+            '--work-dir',
+            tmp_path / 'run',
+            '--seed',
+            '7',
+            '--deterministic',
+            '--cfg-options',
+            'experiment_name=same',
+            f'load_from={run / "epoch_2.pth"}',
+            'pruning.pruner.allocator.ratio=0.25',
+        )
         torch.use_deterministic_algorithms(False)
         reports.append(json.loads((tmp_path / 'run' / 'report.json').read_text()))
         networks.append(read_checkpoint(tmp_path / 'run' / 'finetuned.pth')['state_dict'])
@@ -280,4 +319,6 @@ def test_the_same_seed_gives_the_same_report(finished: tuple, tmp_path: Path) ->
     assert first['seed'] == 7 and "'deterministic': True" in first['config'] or 'deterministic=True' in first['config']
     assert {'mmprune', 'torch', 'python', 'numpy', 'mmengine'} <= set(first['versions'])
     assert first['extra']['inputs']['load_from'] == {
-        'path': str(run / 'epoch_2.pth'), 'sha256': hashlib.sha256((run / 'epoch_2.pth').read_bytes()).hexdigest()}
+        'path': str(run / 'epoch_2.pth'),
+        'sha256': hashlib.sha256((run / 'epoch_2.pth').read_bytes()).hexdigest(),
+    }

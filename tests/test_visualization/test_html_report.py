@@ -45,11 +45,22 @@ class Page(HTMLParser):
 
 
 def report() -> Report:
-    stages = [Stage('dense', 1000, 2000, 1000, 900, 1900, {'accuracy/top1': 93.1}),
-              Stage('pruned', 500, 900, 500, 400, 800, {'accuracy/top1': float('nan')}, 1.25, EVIL)]
+    stages = [
+        Stage('dense', 1000, 2000, 1000, 900, 1900, {'accuracy/top1': 93.1}),
+        Stage('pruned', 500, 900, 500, 400, 800, {'accuracy/top1': float('nan')}, 1.25, EVIL),
+    ]
     layers = [LayerRow('conv1', 16, 8, repair=EVIL), LayerRow(EVIL, 8, 8, reason='kept')]
-    return Report(stages, layers, f'x = "{EVIL}"', 3, {'torch': EVIL}, (1, 3, 8, 8), EVIL, [EVIL],
-                  {'layer_flops': {'conv1': [100, 50], EVIL: [10, 0]}, 'synthesis': {'seconds': 3.5, EVIL: 1}})
+    return Report(
+        stages,
+        layers,
+        f'x = "{EVIL}"',
+        3,
+        {'torch': EVIL},
+        (1, 3, 8, 8),
+        EVIL,
+        [EVIL],
+        {'layer_flops': {'conv1': [100, 50], EVIL: [10, 0]}, 'synthesis': {'seconds': 3.5, EVIL: 1}},
+    )
 
 
 def test_everything_is_escaped() -> None:
@@ -80,8 +91,12 @@ def test_sections_without_content_are_left_out() -> None:
 
 def test_a_pruned_network_has_flops_of_every_layer(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
-    result = mmprune.prune(model, torch.zeros(1, 3, 8, 8), restorer=None, pruner=dict(
-        type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)))
+    result = mmprune.prune(
+        model,
+        torch.zeros(1, 3, 8, 8),
+        restorer=None,
+        pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)),
+    )
     layers = result.extra['layer_flops']
     assert layers['0'] == [36 * 27 * 8, 36 * 27 * 4] and layers['3'] == [16 * 72 * 4, 16 * 36 * 4]
     (tmp_path / 'report.png').write_bytes(PNG)
@@ -99,8 +114,10 @@ def test_curves_of_resumed_runs_are_joined(tmp_path: Path) -> None:
 
 
 def test_a_curve_is_drawn_between_its_extremes() -> None:
-    numbers = [float(x) for x in re.search(r'points="([^"]+)"', svg_curve([(0, 1.0), (5, 3.0), (9, 2.0)]))[1]
-               .replace(',', ' ').split()]
+    numbers = [
+        float(x)
+        for x in re.search(r'points="([^"]+)"', svg_curve([(0, 1.0), (5, 3.0), (9, 2.0)]))[1].replace(',', ' ').split()
+    ]
     x, y = numbers[::2], numbers[1::2]
     assert x == sorted(x) and y.index(min(y)) == 1 and y.index(max(y)) == 0
     assert 'nan' not in svg_curve([(1, 1.0)])

@@ -34,8 +34,11 @@ def test_the_first_key_with_numbers_is_the_axis() -> None:
 
 
 def test_a_picture_is_written(tmp_path: Path) -> None:
-    rows = [row(ratio, name, values, 1 - float(ratio)) for ratio in ('0.3', '0.5')
-            for name, values in (('LBYL', [80.0, 81.0]), ('none', [70.0]), ('gone', []))]
+    rows = [
+        row(ratio, name, values, 1 - float(ratio))
+        for ratio in ('0.3', '0.5')
+        for name, values in (('LBYL', [80.0, 81.0]), ('none', [70.0]), ('gone', []))
+    ]
     assert plot_sweep(rows, 'accuracy/top1', tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')
     assert plot_sweep(rows[:1], 'accuracy/top1', tmp_path / 'b.png').read_bytes().startswith(b'\x89PNG')
     for row_ in rows:

@@ -74,21 +74,39 @@ def main() -> None:
     rows = []
     with multiprocessing.get_context('spawn').Pool(1) as other:
         other.apply(literal, ('head.fc', torch.tensor([0]), args.images))  # imports take time, too
-        for name in list(layers)[args.every // 2::args.every]:
+        for name in list(layers)[args.every // 2 :: args.every]:
             ours, seconds, cpu = timed(partial(measurer.measure, [weight_cut(name, layers[name])], scope, [images]))
             kept, curve = ours[name]
             expected, literal_s, literal_cpu = other.apply(literal, (name, kept, args.images))
             error = float(((curve - expected).abs() / expected.max().clamp_min(1e-30)).max())
-            rows.append(dict(layer=name, seconds=seconds, literal_seconds=literal_s, cpu_s=cpu,
-                             literal_cpu_s=literal_cpu, relative_difference=error))
+            rows.append(
+                dict(
+                    layer=name,
+                    seconds=seconds,
+                    literal_seconds=literal_s,
+                    cpu_s=cpu,
+                    literal_cpu_s=literal_cpu,
+                    relative_difference=error,
+                )
+            )
             print(f'{name:28s} {seconds:7.2f} s, literal {literal_s:7.2f} s, difference {error:.1e}', flush=True)
     total = {key: sum(row[key] for row in rows) for key in ('seconds', 'literal_seconds', 'cpu_s', 'literal_cpu_s')}
-    result = dict(torch=torch.__version__, threads=torch.get_num_threads(), images=args.images, points=args.points,
-                  batch=args.batch, **total, ratio=total['literal_seconds'] / total['seconds'],
-                  cpu_ratio=total['literal_cpu_s'] / total['cpu_s'],
-                  relative_difference=max(row['relative_difference'] for row in rows), layers=rows)
-    print(f'{result["ratio"]:.2f} times as fast as the literal loop ({result["cpu_ratio"]:.2f} in CPU time), '
-          f'largest difference {result["relative_difference"]:.1e}')
+    result = dict(
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        images=args.images,
+        points=args.points,
+        batch=args.batch,
+        **total,
+        ratio=total['literal_seconds'] / total['seconds'],
+        cpu_ratio=total['literal_cpu_s'] / total['cpu_s'],
+        relative_difference=max(row['relative_difference'] for row in rows),
+        layers=rows,
+    )
+    print(
+        f'{result["ratio"]:.2f} times as fast as the literal loop ({result["cpu_ratio"]:.2f} in CPU time), '
+        f'largest difference {result["relative_difference"]:.1e}'
+    )
     if args.out:
         write_atomically(args.out, json.dumps(result, indent=1) + '\n')
 

@@ -73,8 +73,9 @@ def detector() -> nn.Module:
 def cut(model: nn.Module, example: Tensor, target: str | list[str], flops: float, **options: object) -> tuple:
     """A pruned copy, and the share of its targets' FLOPs that is left."""
     model = copy.deepcopy(model)
-    pruner = dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', target=dict(flops=flops)),
-                  **options)
+    pruner = dict(
+        type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', target=dict(flops=flops)), **options
+    )
     report = mmprune.prune(model, example, target, pruner, restorer=None)
     first, last = report.stages[0], report.stages[-1]
     return model.eval(), round(last.target_flops / first.target_flops, 4)
@@ -101,13 +102,16 @@ def race(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 3
         found[name] = {'ms': round(median, 2), 'quartiles_ms': [round(quarter, 2), round(three, 2)]}
         if values is not times[next(iter(times))]:
             ratios = np.percentile(dense / np.array(values), (25, 75))
-            found[name] |= {'times_faster': round(float(np.median(dense) / median), 3),
-                            'quartiles': [round(float(q), 3) for q in ratios]}
+            found[name] |= {
+                'times_faster': round(float(np.median(dense) / median), 3),
+                'quartiles': [round(float(q), 3) for q in ratios],
+            }
     return found
 
 
-def session(model: nn.Module, example: Tensor, path: Path, threads: int,
-            forward: Callable | None = None) -> Callable[[], object]:
+def session(
+    model: nn.Module, example: Tensor, path: Path, threads: int, forward: Callable | None = None
+) -> Callable[[], object]:
     """A call of the exported network in onnxruntime."""
     import onnxruntime
 
@@ -136,17 +140,29 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--flops', type=float, default=0.5, help='share of the FLOPs that stays')
-    parser.add_argument('--round-to', type=int, default=32,
-                        help='multiples that the widths are in torch; 16 in onnxruntime, 8 for the classifier')
+    parser.add_argument(
+        '--round-to',
+        type=int,
+        default=32,
+        help='multiples that the widths are in torch; 16 in onnxruntime, 8 for the classifier',
+    )
     parser.add_argument('--note', default='', help='what is to be said about the machine')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     mmprune.pipeline.CLOCK_S = 0  # the clock is here
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    run = {'date': datetime.datetime.now().isoformat(timespec='minutes'), 'load_average': os.getloadavg(),
-           'threads': args.threads, 'rounds': args.rounds, 'round_to': args.round_to, 'shape': SHAPE,
-           'versions': dict(versions()), 'note': args.note, 'races': {}}
+    run = {
+        'date': datetime.datetime.now().isoformat(timespec='minutes'),
+        'load_average': os.getloadavg(),
+        'threads': args.threads,
+        'rounds': args.rounds,
+        'round_to': args.round_to,
+        'shape': SHAPE,
+        'versions': dict(versions()),
+        'note': args.note,
+        'races': {},
+    }
     dense, example = detector(), torch.randn(SHAPE)
     small = torch.randn(1, 3, 192, 320)  # what is cut does not depend on the size
     nets, left = {'dense': dense}, {}
@@ -155,15 +171,29 @@ def main() -> None:
     print('cut', left, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         bodies = {name: net for name, net in nets.items() if name != 'backbone, FPN and heads'}
-        finish(run, 'backbone alone, torch', race(
-            {name: lambda net=net: net.backbone(example) for name, net in bodies.items()}, args.rounds), left)
+        finish(
+            run,
+            'backbone alone, torch',
+            race({name: lambda net=net: net.backbone(example) for name, net in bodies.items()}, args.rounds),
+            left,
+        )
         del bodies['backbone, inner channels'], nets['backbone, inner channels']
         finish(run, 'predict, torch', race({name: predict(net) for name, net in nets.items()}, args.rounds), left)
-        bodies['backbone'], left['backbone'] = cut(dense, small, *CUTS['backbone'][:1], args.flops, round_to=16,
-                                                   **CUTS['backbone'][1])
-        finish(run, 'backbone alone, onnxruntime', race(
-            {name: session(net.backbone, example, Path(folder) / f'{i}.onnx', args.threads)
-             for i, (name, net) in enumerate(bodies.items())}, args.rounds), left)
+        bodies['backbone'], left['backbone'] = cut(
+            dense, small, *CUTS['backbone'][:1], args.flops, round_to=16, **CUTS['backbone'][1]
+        )
+        finish(
+            run,
+            'backbone alone, onnxruntime',
+            race(
+                {
+                    name: session(net.backbone, example, Path(folder) / f'{i}.onnx', args.threads)
+                    for i, (name, net) in enumerate(bodies.items())
+                },
+                args.rounds,
+            ),
+            left,
+        )
         finish(run, 'ResNet-50, 8 × 3 × 224 × 224, onnxruntime', *classifier(args, Path(folder)))
     runs = json.loads(args.out.read_text())['runs'] if args.out.exists() else []
     write_atomically(args.out, json.dumps({'schema_version': 1, 'runs': [*runs, run]}, indent=1) + '\n')
@@ -175,8 +205,10 @@ def classifier(args: argparse.Namespace, folder: Path) -> tuple[dict, dict]:
 
     model, example = randomise(torchvision.models.resnet50()).eval(), torch.randn(8, 3, 224, 224)
     small, left = cut(model, example, '', args.flops, round_to=8)
-    calls = {name: session(net, example, folder / f'{name}.onnx', args.threads)
-             for name, net in (('dense', model), ('whole network', small))}
+    calls = {
+        name: session(net, example, folder / f'{name}.onnx', args.threads)
+        for name, net in (('dense', model), ('whole network', small))
+    }
     return race(calls, args.rounds), {'whole network': left}
 
 

@@ -70,8 +70,13 @@ def build(network: str) -> tuple[nn.Module, nn.Module]:
     make, keep = NETWORKS[network]
     student = Host(make())
     teacher = copy.deepcopy(student)
-    mmprune.prune(student, torch.zeros(1, 3, 32, 32), 'backbone', restorer=None, pruner=dict(
-        type='ChannelPruner', keep=keep, allocator=dict(type='Uniform', ratio=0.5)))
+    mmprune.prune(
+        student,
+        torch.zeros(1, 3, 32, 32),
+        'backbone',
+        restorer=None,
+        pruner=dict(type='ChannelPruner', keep=keep, allocator=dict(type='Uniform', ratio=0.5)),
+    )
     return student.train(), teacher
 
 
@@ -96,12 +101,14 @@ def iteration(kind: str, network: str, images: torch.Tensor) -> object:
 
 def peak_memory(kind: str, network: str, batch_size: int) -> int:
     """Peak resident memory in MiB of a process that does three iterations of one kind (Linux)."""
-    code = (f'import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import torch\n'
-            f'from benchmark_distillation import iteration\ntorch.set_num_threads(1)\n'
-            f'step = iteration({kind!r}, {network!r}, torch.randn({batch_size}, 3, 32, 32))\n'
-            'for _ in range(3): step()\n'
-            'status = open("/proc/self/status").read()\n'
-            'print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)')
+    code = (
+        f'import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import torch\n'
+        f'from benchmark_distillation import iteration\ntorch.set_num_threads(1)\n'
+        f'step = iteration({kind!r}, {network!r}, torch.randn({batch_size}, 3, 32, 32))\n'
+        'for _ in range(3): step()\n'
+        'status = open("/proc/self/status").read()\n'
+        'print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)'
+    )
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, check=True, env=environment)
     return int(done.stdout.split()[-1])
@@ -127,10 +134,17 @@ def main() -> None:
     medians = {kind: median(values[1:]) for kind, values in times.items()}  # the first is warm-up
     gap = abs(losses['ours'][0] / losses['literal'][0] - 1)  # the same weights; later ones drift apart
     result = dict(
-        network=args.network, batch_size=args.batch_size, rounds=args.rounds, threads=1, torch=torch.__version__,
-        literal_ms=round(medians['literal'], 1), ours_ms=round(medians['ours'], 1),
-        speedup=round(medians['literal'] / medians['ours'], 3), relative_loss_gap=gap,
-        peak_memory_mib={kind: peak_memory(kind, args.network, args.batch_size) for kind in steps})
+        network=args.network,
+        batch_size=args.batch_size,
+        rounds=args.rounds,
+        threads=1,
+        torch=torch.__version__,
+        literal_ms=round(medians['literal'], 1),
+        ours_ms=round(medians['ours'], 1),
+        speedup=round(medians['literal'] / medians['ours'], 3),
+        relative_loss_gap=gap,
+        peak_memory_mib={kind: peak_memory(kind, args.network, args.batch_size) for kind in steps},
+    )
     write_atomically(args.out, json.dumps(result, indent=1) + '\n')
     print(json.dumps(result, indent=1))
 

@@ -67,13 +67,17 @@ def graphs(candidates: int, samples: int) -> dict:
         graph = literal.random_regular(512, 512, degree)
         share = samples * candidates / 20
         times['literal_512x512_s'] = candidates * seconds(lambda d=degree: literal.random_regular(512, 512, d), 3) + (
-            share * seconds(lambda g=graph: literal.expansion(g, 512, 512, 20), 3))
+            share * seconds(lambda g=graph: literal.expansion(g, 512, 512, 20), 3)
+        )
         one = next(layer for layer in layers if (layer.inputs, layer.outputs) == (512, 512))
         times['own_512x512_s'] = seconds(lambda p=pruner, c=counts, o=one: p.graphs(o, c[o.name]))
         found['degrees'][degree] = times
-        print(f"d={degree}: {len(layers)} layers {times['plain_s']:.2f} s, best of {candidates} ({samples} samples) "
-              f'{times["best_s"]:.1f} s; 512x512 alone {times["own_512x512_s"]:.2f} s, literally '
-              f'{times["literal_512x512_s"]:.0f} s (extrapolated from 20 samples)', flush=True)
+        print(
+            f'd={degree}: {len(layers)} layers {times["plain_s"]:.2f} s, best of {candidates} ({samples} samples) '
+            f'{times["best_s"]:.1f} s; 512x512 alone {times["own_512x512_s"]:.2f} s, literally '
+            f'{times["literal_512x512_s"]:.0f} s (extrapolated from 20 samples)',
+            flush=True,
+        )
     return found
 
 
@@ -86,7 +90,7 @@ class Gathered:
         self.index = torch.from_numpy(index)
         self.weight = torch.stack([weight[o, self.index[o]] for o in range(outputs)])  # (outputs, degree, 3, 3)
         rows = torch.arange(outputs)[:, None, None].expand(outputs, index.shape[1], 9)
-        columns = (self.index[:, :, None] * 9 + torch.arange(9))
+        columns = self.index[:, :, None] * 9 + torch.arange(9)
         dense = torch.zeros(outputs, graph.shape[0] * 9)
         dense[rows.flatten(), columns.flatten()] = self.weight.flatten()
         self.csr = dense.to_sparse_csr()
@@ -128,10 +132,12 @@ def convs(batch: int, runs: int) -> dict:
                     assert torch.allclose(call(x), expected, atol=1e-2), key
                     times[key] = 1e3 * seconds(lambda x=x, c=call: c(x), runs)
             best = times['dense'] / min(value for key, value in times.items() if key != 'dense')
-            found.append(dict(inputs=inputs, outputs=outputs, side=side, degree=per_output, ms=times,
-                              speedup=round(best, 2)))
-            cells = ' '.join(f'{times[k]:9.2f}' if k in times else f'{"–":>9}'
-                             for k in ('dense', 'grouped', 'depthwise', 'sparse'))
+            found.append(
+                dict(inputs=inputs, outputs=outputs, side=side, degree=per_output, ms=times, speedup=round(best, 2))
+            )
+            cells = ' '.join(
+                f'{times[k]:9.2f}' if k in times else f'{"–":>9}' for k in ('dense', 'grouped', 'depthwise', 'sparse')
+            )
             print(f'{inputs:>5} → {outputs:<4} {side:>3}×{side:<3}   {per_output:>6} {cells}  {best:.2f}', flush=True)
     return {'batch': batch, 'runs': runs, 'convs': found}
 
@@ -156,8 +162,11 @@ def network(batch: int, runs: int) -> dict:
             before, after = (min(own) for own in times)
             replaced = sum(layer.replaced for layer in layers)
             found.append(dict(graph=graph, degree=degree, dense_ms=before, gathered_ms=after, replaced=replaced))
-            print(f'{graph:>14} {degree:>6} {before:9.1f} {after:9.1f}  {before / after:8.2f}  '
-                  f'{replaced} of {len(layers)}', flush=True)
+            print(
+                f'{graph:>14} {degree:>6} {before:9.1f} {after:9.1f}  {before / after:8.2f}  '
+                f'{replaced} of {len(layers)}',
+                flush=True,
+            )
     return {'batch': batch, 'runs': runs, 'networks': found}
 
 

@@ -120,7 +120,7 @@ def compare(name: str, ratio: float, mode: str, repeats: int) -> dict:
     randomise(model)
     plan = plan_of(model)
     sites = find_sites(model, plan)
-    keeps = [torch.randperm(site.width)[:int(site.width * (1 - ratio))].sort().values for site in sites]
+    keeps = [torch.randperm(site.width)[: int(site.width * (1 - ratio))].sort().values for site in sites]
     widest = max(range(len(sites)), key=lambda k: (sites[k].width, sites[k].producer.weight.numel()))
     one = slice(widest, widest + 1)
 
@@ -128,16 +128,25 @@ def compare(name: str, ratio: float, mode: str, repeats: int) -> dict:
     for _ in range(repeats):
         fresh = find_sites(copy.deepcopy(model), plan)
         whole.append(timed(run_ours, fresh, keeps, mode)[:2])
-    layer = [timed(run_ours, find_sites(copy.deepcopy(model), plan)[one], keeps[one], mode)[:2]
-             for _ in range(repeats + 2)]
+    layer = [
+        timed(run_ours, find_sites(copy.deepcopy(model), plan)[one], keeps[one], mode)[:2] for _ in range(repeats + 2)
+    ]
     literal = find_sites(copy.deepcopy(model), plan)
     literal_layer = timed(run_literal, literal[one], keeps[one], mode)
     literal_whole = timed(run_literal, literal, keeps, mode)
     difference = max(
         float(np.abs(site.branches[0].read_weight().numpy().transpose(1, 0, 2)[:, keep.numpy()] - value).max())
-        for site, keep, value in zip(fresh, keeps, literal_whole[2]))
-    row = {'net': name, 'ratio': ratio, 'mode': mode, 'sites': len(sites), 'widest_layer': sites[widest].name,
-           'widest_shape': list(sites[widest].producer.weight.shape), 'max_abs_difference': difference}
+        for site, keep, value in zip(fresh, keeps, literal_whole[2])
+    )
+    row = {
+        'net': name,
+        'ratio': ratio,
+        'mode': mode,
+        'sites': len(sites),
+        'widest_layer': sites[widest].name,
+        'widest_shape': list(sites[widest].producer.weight.shape),
+        'max_abs_difference': difference,
+    }
     for part, ours, theirs in (('widest', layer, literal_layer), ('whole', whole, literal_whole)):
         for k, unit in enumerate(('s', 'cpu_s')):
             best = min(run[k] for run in ours)
@@ -155,16 +164,22 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3, help='runs of ours, the best counts')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
-    columns = [f'{part}_{who}_{unit}' for part in ('widest', 'whole') for unit in ('s', 'cpu_s')
-               for who in ('ours', 'literal', 'speedup')]
+    columns = [
+        f'{part}_{who}_{unit}'
+        for part in ('widest', 'whole')
+        for unit in ('s', 'cpu_s')
+        for who in ('ours', 'literal', 'speedup')
+    ]
     rows = []
     for net in args.nets:
         for ratio in args.ratios:
             for mode in args.modes:
                 row = compare(net, ratio, mode, args.repeats)
                 rows.append(row)
-                print(f'{net} {ratio} {mode}: widest {row["widest_layer"]} {row["widest_shape"]}, '
-                      f'largest difference {row["max_abs_difference"]:.1e}')
+                print(
+                    f'{net} {ratio} {mode}: widest {row["widest_layer"]} {row["widest_shape"]}, '
+                    f'largest difference {row["max_abs_difference"]:.1e}'
+                )
                 for column in columns:
                     print(f'    {column:24} {row[column]:9.3f}', flush=True)
     if args.out:

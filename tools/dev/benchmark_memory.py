@@ -16,14 +16,32 @@ from mmprune.files import write_atomically
 OUT = Path(__file__).parents[2] / 'tests' / 'memory.json'
 
 CASES = {
-    'RedundancyGraph': dict(pruner=lambda n: dict(type='ChannelPruner', criterion=dict(
-        type='RedundancyGraph', num_images=n, batch_statistics=False), allocator=dict(type='Uniform', ratio=0.3))),
-    'MomentOBS on images': dict(pruner=lambda n: dict(type='ChannelPruner', criterion=dict(
-        type='MomentOBS', moments='images'), allocator=dict(type='Uniform', ratio=0.3))),
-    'RateDistortion': dict(pruner=lambda n: dict(type='WeightPruner', allocator=dict(
-        type='RateDistortion', ratio=0.2, curves=dict(num_images=n, points=2, cache=False, progress=False)))),
-    'BNRecalibration': dict(restorer='BNRecalibration', pruner=lambda n: dict(
-        type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3))),
+    'RedundancyGraph': dict(
+        pruner=lambda n: dict(
+            type='ChannelPruner',
+            criterion=dict(type='RedundancyGraph', num_images=n, batch_statistics=False),
+            allocator=dict(type='Uniform', ratio=0.3),
+        )
+    ),
+    'MomentOBS on images': dict(
+        pruner=lambda n: dict(
+            type='ChannelPruner',
+            criterion=dict(type='MomentOBS', moments='images'),
+            allocator=dict(type='Uniform', ratio=0.3),
+        )
+    ),
+    'RateDistortion': dict(
+        pruner=lambda n: dict(
+            type='WeightPruner',
+            allocator=dict(
+                type='RateDistortion', ratio=0.2, curves=dict(num_images=n, points=2, cache=False, progress=False)
+            ),
+        )
+    ),
+    'BNRecalibration': dict(
+        restorer='BNRecalibration',
+        pruner=lambda n: dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)),
+    ),
 }
 
 
@@ -44,8 +62,13 @@ def measure(name: str, number: int, size: int) -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     case, model = CASES[name], torchvision.models.resnet18(num_classes=10).eval()
-    mmprune.prune(model, torch.zeros(1, 3, size, size), pruner=case['pruner'](number),
-                  restorer=case.get('restorer'), images=Stream(number, size))
+    mmprune.prune(
+        model,
+        torch.zeros(1, 3, size, size),
+        pruner=case['pruner'](number),
+        restorer=case.get('restorer'),
+        images=Stream(number, size),
+    )
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -64,12 +87,20 @@ def main() -> None:
     for name in args.cases:
         peaks = {}
         for number in args.images:
-            done = subprocess.run([sys.executable, __file__, '--size', str(args.size), '--one', name, str(number)],
-                                  check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, __file__, '--size', str(args.size), '--one', name, str(number)],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             peaks[number] = int(done.stdout.split()[-1])
         results[name] = {'bytes': peaks, 'ratio': peaks[args.images[-1]] / peaks[args.images[0]]}
-        print(name, {key: f'{value / 2 ** 20:.0f} MiB' for key, value in peaks.items()},
-              f'ratio {results[name]["ratio"]:.3f}', flush=True)
+        print(
+            name,
+            {key: f'{value / 2**20:.0f} MiB' for key, value in peaks.items()},
+            f'ratio {results[name]["ratio"]:.3f}',
+            flush=True,
+        )
     found = {'network': 'resnet18', 'edge': args.size, 'peaks': results}
     write_atomically(args.out, json.dumps(found, indent=1) + '\n')
 

@@ -42,8 +42,11 @@ def measure(ratio: float, threads: int) -> dict[str, float]:
     model = torchvision.models.resnet50().eval()
     built = resident_mb()
     start = time.perf_counter()
-    report = mmprune.prune(model, torch.randn(1, 3, 224, 224), pruner=dict(
-        type='ChannelPruner', allocator=dict(type='Uniform', ratio=ratio)))
+    report = mmprune.prune(
+        model,
+        torch.randn(1, 3, 224, 224),
+        pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=ratio)),
+    )
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return dict(wall_s=seconds, repair_s=report.stages[-1].seconds, model_mb=built - imported, growth_mb=peak - built)
@@ -72,10 +75,12 @@ def main() -> None:
     result = min((run() for _ in range(args.repeat)), key=lambda found: found['wall_s'])
     result['in_use_mb'] = run(MALLOC_MMAP_THRESHOLD_='65536')['growth_mb']
     result['memory_ratio'] = result['in_use_mb'] / result['model_mb']
-    print(f'{result["wall_s"]:.1f} s, {result["repair_s"]:.1f} s of them the repair (target {TARGET_S:g} s); '
-          f'memory over the process with the model: {result["in_use_mb"]:.0f} MB in use at most, '
-          f'{result["memory_ratio"]:.2f} × the model (target {TARGET_MEMORY:g} ×), '
-          f'{result["growth_mb"]:.0f} MB resident')
+    print(
+        f'{result["wall_s"]:.1f} s, {result["repair_s"]:.1f} s of them the repair (target {TARGET_S:g} s); '
+        f'memory over the process with the model: {result["in_use_mb"]:.0f} MB in use at most, '
+        f'{result["memory_ratio"]:.2f} × the model (target {TARGET_MEMORY:g} ×), '
+        f'{result["growth_mb"]:.0f} MB resident'
+    )
     if args.out:
         with open(args.out, 'w') as file:
             json.dump(dict(network='resnet50', ratio=args.ratio, threads=args.threads, **result), file, indent=1)

@@ -55,7 +55,8 @@ def prune_with_torch_pruning(model: object, example: object) -> dict[str, float]
 
     start = time.perf_counter()
     pruner = torch_pruning.pruner.MagnitudePruner(
-        model.backbone, example, torch_pruning.importance.MagnitudeImportance(p=2), pruning_ratio=RATIO)
+        model.backbone, example, torch_pruning.importance.MagnitudeImportance(p=2), pruning_ratio=RATIO
+    )
     traced = time.perf_counter()
     pruner.step()
     return {'trace_s': traced - start, 'step_s': time.perf_counter() - traced}
@@ -82,8 +83,14 @@ def measure(job: str, size: int) -> dict[str, float]:
     if job != 'build':
         example = torch.randn(1, 3, size, size)
         parts = (prune_with_mmprune if job == 'mmprune' else prune_with_torch_pruning)(model, example)
-    return {'wall_s': time.perf_counter() - wall, 'cpu_s': time.process_time() - cpu, 'import_mib': imported,
-            'build_mib': built - imported, 'peak_mib': peak_mib() - imported, **parts}
+    return {
+        'wall_s': time.perf_counter() - wall,
+        'cpu_s': time.process_time() - cpu,
+        'import_mib': imported,
+        'build_mib': built - imported,
+        'peak_mib': peak_mib() - imported,
+        **parts,
+    }
 
 
 def peak_mib() -> float:
@@ -105,8 +112,9 @@ def main() -> None:
     best: dict[str, dict[str, float]] = {}
     for _ in range(args.repeat):
         for job in JOBS:  # in turn, so that a busy moment hits all alike
-            done = subprocess.run([sys.executable, __file__, '--job', job, '--size', str(args.size)],
-                                  capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, __file__, '--job', job, '--size', str(args.size)], capture_output=True, text=True
+            )
             if done.returncode:
                 sys.exit(done.stderr)
             result = json.loads(done.stdout.splitlines()[-1])
@@ -116,13 +124,25 @@ def main() -> None:
     print(f'{"":15} {"wall s":>8} {"CPU s":>8} {"MiB over imports":>18}')
     for job in JOBS:
         print(f'{job:15} {best[job]["wall_s"]:8.2f} {best[job]["cpu_s"]:8.2f} {best[job]["peak_mib"]:18.0f}')
-    print(f'mmprune / torch_pruning: {ours["wall_s"] / theirs["wall_s"]:.1f} × wall, '
-          f'{ours["cpu_s"] / theirs["cpu_s"]:.1f} × CPU; peak memory {memory:.2f} × that of building '
-          f'(targets: {TARGET_S:g} s, {TARGET_MEMORY:g} ×)')
+    print(
+        f'mmprune / torch_pruning: {ours["wall_s"] / theirs["wall_s"]:.1f} × wall, '
+        f'{ours["cpu_s"] / theirs["cpu_s"]:.1f} × CPU; peak memory {memory:.2f} × that of building '
+        f'(targets: {TARGET_S:g} s, {TARGET_MEMORY:g} ×)'
+    )
     if args.out:
         with open(args.out, 'w') as file:
-            json.dump({'config': CONFIG, 'size': args.size, 'ratio': RATIO, **best,
-                       'wall_ratio': ours['wall_s'] / theirs['wall_s'], 'memory_ratio': memory}, file, indent=1)
+            json.dump(
+                {
+                    'config': CONFIG,
+                    'size': args.size,
+                    'ratio': RATIO,
+                    **best,
+                    'wall_ratio': ours['wall_s'] / theirs['wall_s'],
+                    'memory_ratio': memory,
+                },
+                file,
+                indent=1,
+            )
 
 
 if __name__ == '__main__':

@@ -75,8 +75,17 @@ def iteration(who: str, model: nn.Module, batch: int) -> Callable[[], tuple[floa
             with network.fixed():
                 losses = synthesizer.step(network, x, labels, optimizer, moved, bounds)
         else:
-            losses = oracle.step(model, lambda images: model(images, mode='tensor'), x, labels, optimizer, **moved,
-                                 low=low, high=high, **WEIGHTS)
+            losses = oracle.step(
+                model,
+                lambda images: model(images, mode='tensor'),
+                x,
+                labels,
+                optimizer,
+                **moved,
+                low=low,
+                high=high,
+                **WEIGHTS,
+            )
         return float(losses['total'].detach()), x.detach()
 
     return run
@@ -97,9 +106,13 @@ def compare(net: str, data_root: Path, batch: int, repeats: int) -> dict:
             seconds[who].append(time.perf_counter() - start)
             cpu[who].append(time.process_time() - clock)
     changed = (first['ours'][1] - first['literal'][1]).abs() > 1e-5
-    row = dict(net=net, batch=batch, iterations=repeats,
-               relative_difference_of_loss=abs(first['ours'][0] / first['literal'][0] - 1),
-               share_of_pixels_differing=float(changed.double().mean()))
+    row = dict(
+        net=net,
+        batch=batch,
+        iterations=repeats,
+        relative_difference_of_loss=abs(first['ours'][0] / first['literal'][0] - 1),
+        share_of_pixels_differing=float(changed.double().mean()),
+    )
     for key, times in (('s', seconds), ('cpu_s', cpu)):
         row |= {f'{who}_{key}': median(times[who]) for who in sides}
     return row | {'ratio': row['literal_s'] / row['ours_s'], 'cpu_ratio': row['literal_cpu_s'] / row['ours_cpu_s']}
@@ -134,9 +147,12 @@ def main() -> None:
         row = compare(net, args.data_root, args.batch, args.repeats)
         row |= {f'{who}_peak_mb': peak_mb(net, who, args.data_root, args.batch) for who in ('ours', 'literal')}
         rows.append(row)
-        print(f'{net}: {row["cpu_ratio"]:.2f} times as fast as the literal step in CPU time ({row["ours_cpu_s"]:.2f} '
-              f'against {row["literal_cpu_s"]:.2f} s), peak memory {row["ours_peak_mb"]:.0f} against '
-              f'{row["literal_peak_mb"]:.0f} MB', flush=True)
+        print(
+            f'{net}: {row["cpu_ratio"]:.2f} times as fast as the literal step in CPU time ({row["ours_cpu_s"]:.2f} '
+            f'against {row["literal_cpu_s"]:.2f} s), peak memory {row["ours_peak_mb"]:.0f} against '
+            f'{row["literal_peak_mb"]:.0f} MB',
+            flush=True,
+        )
     if args.out:
         result = dict(schema_version=1, torch=torch.__version__, machine=platform.machine(), threads=1, rows=rows)
         write_atomically(args.out, json.dumps(result, indent=1) + '\n')

@@ -85,28 +85,41 @@ def check(case: Case) -> dict:
     except Exception as error:
         return {'status': 'refused', 'reason': f'the dense network does not run here: {error!r:.200}'}
     dense = copy.deepcopy(model)
-    pruner = dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3),
-                  prune_interface=case.interface)
+    pruner = dict(
+        type='ChannelPruner',
+        criterion='L2Norm',
+        allocator=dict(type='Uniform', ratio=0.3),
+        prune_interface=case.interface,
+    )
     try:
         report = mmprune.prune(model, images, targets, pruner, restorer=None)
     except (ConfigError, GraphError) as error:
         return {'status': 'refused', 'reason': str(error)}
     flops = [stage.target_flops for stage in (report.stages[0], report.stages[-1])]
     whole = [row.reason for row in report.layers if row.before == row.after]
-    found = {'flops_left': round(flops[1] / flops[0], 3) if flops[0] else None,
-             'groups': len(report.layers), 'cut': len(report.layers) - len(whole),
-             'kept': max(set(whole), key=whole.count) if whole else ''}
+    found = {
+        'flops_left': round(flops[1] / flops[0], 3) if flops[0] else None,
+        'groups': len(report.layers),
+        'cut': len(report.layers) - len(whole),
+        'kept': max(set(whole), key=whole.count) if whole else '',
+    }
     zeroed = zeroed_copy(dense, model._mmprune_structure.to_json())
     scopes = [Scope.of(net, images, targets) for net in (zeroed, model)]
     if case.interface:
         scopes = [scope.with_heads() for scope in scopes]
-    expected, got = ([out.float() for out in outputs(_Call(scope), images) if out.is_floating_point() and out.numel()]
-                     for scope in scopes)
+    expected, got = (
+        [out.float() for out in outputs(_Call(scope), images) if out.is_floating_point() and out.numel()]
+        for scope in scopes
+    )
     error = distance(expected, got)
     if not error <= TOLERANCE:  # rounding is gone in double precision, mistakes are not
         with double_precision(zeroed), double_precision(model):
-            error = distance(*([out for out in outputs(_Call(scope), images.double()) if out.is_floating_point()]
-                               for scope in scopes))
+            error = distance(
+                *(
+                    [out for out in outputs(_Call(scope), images.double()) if out.is_floating_point()]
+                    for scope in scopes
+                )
+            )
     if not error <= TOLERANCE:
         raise Wrong(f'its outputs differ by {error:.1e} from those of the zeroed dense network')
     with tempfile.TemporaryDirectory() as folder:
@@ -127,13 +140,16 @@ class _Call(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> object:
         from mmprune.tracing import flatten_tensors
+
         return flatten_tensors(self._scope.forward(images))
 
 
 def _set_scope(host: str) -> None:
     from mmengine.registry import init_default_scope
+
     if host == 'mmdet':
         from mmdet.utils import register_all_modules
+
         register_all_modules(init_default_scope=False)
     init_default_scope(host)
 
@@ -144,8 +160,10 @@ def _reload(case: Case, cfg: object, path: Path) -> torch.nn.Module:
     cfg.model.host, cfg.model.type = cfg.model.type, 'mmprune.Pruned'
     if case.host == 'mmdet':
         from mmdet.apis import init_detector
+
         return init_detector(cfg, str(path), palette='random', device='cpu')  # asks no data set for colours
     from mmpretrain.apis import get_model
+
     return get_model(cfg, pretrained=str(path))
 
 
@@ -168,8 +186,15 @@ def _work(case: Case, model: torch.nn.Module, dense: torch.nn.Module) -> str:
 def _batch(case: Case, model: torch.nn.Module, training: bool) -> dict:
     if case.host == 'mmdet':
         from mmdet.testing import demo_mm_inputs
-        batch = demo_mm_inputs(2, [case.shape, case.shape], num_items=[3, 2], num_classes=_classes(model),
-                               with_mask=case.has_masks, with_semantic=case.has_maps)
+
+        batch = demo_mm_inputs(
+            2,
+            [case.shape, case.shape],
+            num_items=[3, 2],
+            num_classes=_classes(model),
+            with_mask=case.has_masks,
+            with_semantic=case.has_maps,
+        )
         for sample in batch['data_samples']:
             sample.set_metainfo(dict(batch_input_shape=case.shape[1:], pad_shape=case.shape[1:]))
             if not case.config.startswith('crowddet'):
@@ -178,6 +203,7 @@ def _batch(case: Case, model: torch.nn.Module, training: bool) -> dict:
             boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 8)
         return model.data_preprocessor(batch, training)
     from mmpretrain.structures import DataSample
+
     samples = [DataSample().set_gt_label(k) for k in range(2)]
     images = [torch.randint(0, 255, case.shape, dtype=torch.uint8) for _ in samples]
     return model.data_preprocessor({'inputs': images, 'data_samples': samples}, training)
@@ -255,10 +281,17 @@ def main() -> None:
     args = parser.parse_args()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     everything = list(cases())
-    known = {case: json.loads(path.read_text()) for case in everything
-             if (path := args.work_dir / f'{case.slug}.json').exists()}
-    todo = [case for case in everything if fnmatchcase(f'{case.host}/{case.config} [{case.label}]', args.only)
-            and (args.again or case not in known or (args.failed and known[case]['status'] != 'works'))]
+    known = {
+        case: json.loads(path.read_text())
+        for case in everything
+        if (path := args.work_dir / f'{case.slug}.json').exists()
+    }
+    todo = [
+        case
+        for case in everything
+        if fnmatchcase(f'{case.host}/{case.config} [{case.label}]', args.only)
+        and (args.again or case not in known or (args.failed and known[case]['status'] != 'works'))
+    ]
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     _import_hosts()
@@ -266,10 +299,16 @@ def main() -> None:
     for done, case in enumerate(todo, 1):
         known[case] = found = run_case(case, args.work_dir, args.seconds, args.gigabytes)
         left = (time.perf_counter() - start) / done * (len(todo) - done)
-        print(f'[{done}/{len(todo)}, {left / 60:.0f} min left] {case.config} [{case.label}]: {found["status"]} '
-              f'{found["seconds"]} s {found["reason"][:150]}', flush=True)
-    rows = [{'host': case.host, 'config': case.config, 'target': case.label, **known[case], **_circumstances()}
-            for case in everything if case in known]
+        print(
+            f'[{done}/{len(todo)}, {left / 60:.0f} min left] {case.config} [{case.label}]: {found["status"]} '
+            f'{found["seconds"]} s {found["reason"][:150]}',
+            flush=True,
+        )
+    rows = [
+        {'host': case.host, 'config': case.config, 'target': case.label, **known[case], **_circumstances()}
+        for case in everything
+        if case in known
+    ]
     write_atomically(args.docs / 'coverage.json', '[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
     write_atomically(args.docs / 'coverage.md', markdown(rows))
     counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
@@ -287,26 +326,34 @@ def _import_hosts() -> None:
 
 def _circumstances() -> dict[str, str]:
     """Date and versions, for every row."""
-    return {'date': datetime.date.today().isoformat(),
-            'versions': ' '.join(f'{name}={version}' for name, version in versions().items())}
+    return {
+        'date': datetime.date.today().isoformat(),
+        'versions': ' '.join(f'{name}={version}' for name, version in versions().items()),
+    }
 
 
 def markdown(rows: list[dict]) -> str:
     """The matrix for people."""
     counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
     tried = {host: len({row['config'] for row in rows if row['host'] == host}) for host in ('mmdet', 'mmpretrain')}
-    lines = ['# Coverage', '',
-             f'Written by `python tools/dev/coverage_matrix.py` on {rows[0]["date"]} with {rows[0]["versions"]}.', '',
-             'Each network is built from the config of its host, without weights, with random statistics and fewer '
-             'blocks of the same kinds. 30 % of the channels of every group go. ✓: the sliced network computes what '
-             'the dense one does with those channels zeroed, the host\'s loader rebuilds it from the saved file, and '
-             '`loss` and `predict` run. Beside it: the FLOPs left of the target. –: refused, '
-             'with the reason below. ✗: wrong. *interface*: with `prune_interface=True`, the target\'s outputs go '
-             'together with what reads them, FPN channels with the first layers of the heads.', '',
-             f'**{tried["mmdet"]} detectors, {tried["mmpretrain"]} classifiers, {len(rows)} cases: '
-             f'{counts["works"]} work '
-             f'({100 * counts["works"] / max(1, len(rows)):.1f} %), {counts["refused"]} refused, '
-             f'{counts["wrong"]} wrong.**', '']
+    lines = [
+        '# Coverage',
+        '',
+        f'Written by `python tools/dev/coverage_matrix.py` on {rows[0]["date"]} with {rows[0]["versions"]}.',
+        '',
+        'Each network is built from the config of its host, without weights, with random statistics and fewer '
+        'blocks of the same kinds. 30 % of the channels of every group go. ✓: the sliced network computes what '
+        "the dense one does with those channels zeroed, the host's loader rebuilds it from the saved file, and "
+        '`loss` and `predict` run. Beside it: the FLOPs left of the target. –: refused, '
+        "with the reason below. ✗: wrong. *interface*: with `prune_interface=True`, the target's outputs go "
+        'together with what reads them, FPN channels with the first layers of the heads.',
+        '',
+        f'**{tried["mmdet"]} detectors, {tried["mmpretrain"]} classifiers, {len(rows)} cases: '
+        f'{counts["works"]} work '
+        f'({100 * counts["works"] / max(1, len(rows)):.1f} %), {counts["refused"]} refused, '
+        f'{counts["wrong"]} wrong.**',
+        '',
+    ]
     notes: dict[str, int] = {}
     for host in (host for host, count in tried.items() if count):
         mine = [row for row in rows if row['host'] == host]
@@ -318,8 +365,15 @@ def markdown(rows: list[dict]) -> str:
                 row = next((r for r in mine if (r['config'], r['target']) == (config, target)), None)
                 cells.append('' if row is None else _cell(row, notes))
             lines.append(f'| {config} | ' + ' | '.join(cells) + ' |')
-        lines += ['', *(f'{target}: {sum(r["status"] == "works" for r in mine if r["target"] == target)} of '
-                        f'{sum(r["target"] == target for r in mine)} work.  ' for target in targets), '']
+        lines += [
+            '',
+            *(
+                f'{target}: {sum(r["status"] == "works" for r in mine if r["target"] == target)} of '
+                f'{sum(r["target"] == target for r in mine)} work.  '
+                for target in targets
+            ),
+            '',
+        ]
     lines += ['## Reasons', '', *(f'{number}. {reason}' for reason, number in notes.items()), '']
     return '\n'.join(lines)
 

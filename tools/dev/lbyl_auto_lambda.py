@@ -49,6 +49,7 @@ def cifar10(root: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> tupl
 
 def fashion_mnist(root: Path) -> tuple[Tensor, Tensor]:
     """The test images as (x − .5) / .5, and their labels."""
+
     def read(name: str, header: int) -> np.ndarray:
         return np.frombuffer(gzip.decompress((root / 'fashion_mnist' / name).read_bytes())[header:], np.uint8)
 
@@ -75,12 +76,33 @@ NM_CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 RESNET_KEEP = ('backbone.conv1', '*.conv2')
 NETS = {  # build, weights, images, layers that stay whole, ratios, rounding, modes
-    'lenet300': (lenet, 'lenet300_100_fashion_mnist.pth', fashion_mnist, (), (0.5, 0.6, 0.7, 0.8), 'round',
-                 ('reference',)),
-    'resnet56': (resnet56, 'resnet56_nm_cifar10.pth', lambda root: cifar10(root, *NM_CIFAR), RESNET_KEEP,
-                 (0.2, 0.3, 0.4, 0.5), 'floor', ('reference', 'exact')),
-    'resnet20': (resnet20, 'resnet20_cifar10.pth', lambda root: cifar10(root, *IMAGENET), RESNET_KEEP,
-                 (0.2, 0.3, 0.4, 0.5), 'floor', ('reference', 'exact')),
+    'lenet300': (
+        lenet,
+        'lenet300_100_fashion_mnist.pth',
+        fashion_mnist,
+        (),
+        (0.5, 0.6, 0.7, 0.8),
+        'round',
+        ('reference',),
+    ),
+    'resnet56': (
+        resnet56,
+        'resnet56_nm_cifar10.pth',
+        lambda root: cifar10(root, *NM_CIFAR),
+        RESNET_KEEP,
+        (0.2, 0.3, 0.4, 0.5),
+        'floor',
+        ('reference', 'exact'),
+    ),
+    'resnet20': (
+        resnet20,
+        'resnet20_cifar10.pth',
+        lambda root: cifar10(root, *IMAGENET),
+        RESNET_KEEP,
+        (0.2, 0.3, 0.4, 0.5),
+        'floor',
+        ('reference', 'exact'),
+    ),
 }
 
 
@@ -101,8 +123,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100 * float((torch.cat([model(batch).argmax(1) for batch in images.split(256)]) == labels).float().mean())
 
 
-def measure(name: str, root: Path, grid: list[float], wanted: list[float] | None,
-            say: Callable[[str], None]) -> list[dict]:
+def measure(
+    name: str, root: Path, grid: list[float], wanted: list[float] | None, say: Callable[[str], None]
+) -> list[dict]:
     """The rows of one network, for all its ratios or those wanted."""
     _, _, read, keep, ratios, rounding, modes = NETS[name]
     dense, (images, labels) = load(name, root), read(root)
@@ -110,8 +133,12 @@ def measure(name: str, root: Path, grid: list[float], wanted: list[float] | None
 
     def run(ratio: float, restorer: dict | None) -> float:
         model = copy.deepcopy(dense)
-        pruner = dict(type='ChannelPruner', criterion='L2Norm', keep=list(keep),
-                      allocator=dict(type='Uniform', ratio=ratio, rounding=rounding))
+        pruner = dict(
+            type='ChannelPruner',
+            criterion='L2Norm',
+            keep=list(keep),
+            allocator=dict(type='Uniform', ratio=ratio, rounding=rounding),
+        )
         mmprune.prune(model, images[:1], pruner=pruner, restorer=restorer)
         return round(accuracy(model, images, labels), 2)
 
@@ -120,17 +147,29 @@ def measure(name: str, root: Path, grid: list[float], wanted: list[float] | None
         cut, merged = run(ratio, None), run(ratio, dict(type='NeuronMerging'))
         for mode in modes:
             start = time.perf_counter()
-            by_lambda = {value: run(ratio, dict(type='LBYL', mode=mode, lambda1=value / 200, lambda2=value))
-                         for value in grid}
+            by_lambda = {
+                value: run(ratio, dict(type='LBYL', mode=mode, lambda1=value / 200, lambda2=value)) for value in grid
+            }
             best = max(by_lambda, key=by_lambda.get)
-            row = {'net': name, 'ratio': ratio, 'mode': mode, 'dense': base, 'cut': cut, 'neuron_merging': merged,
-                   'default': run(ratio, dict(type='LBYL', mode=mode)),
-                   'auto': run(ratio, dict(type='LBYL', mode=mode, lambda1='auto', lambda2='auto')),
-                   'best': by_lambda[best], 'best_lambda2': best, 'by_lambda2': by_lambda}
+            row = {
+                'net': name,
+                'ratio': ratio,
+                'mode': mode,
+                'dense': base,
+                'cut': cut,
+                'neuron_merging': merged,
+                'default': run(ratio, dict(type='LBYL', mode=mode)),
+                'auto': run(ratio, dict(type='LBYL', mode=mode, lambda1='auto', lambda2='auto')),
+                'best': by_lambda[best],
+                'best_lambda2': best,
+                'by_lambda2': by_lambda,
+            }
             row['auto_minus_best'] = round(row['auto'] - row['best'], 2)
             rows.append(row)
-            say(f'{name:9} {ratio:5} {mode:9} {base:7.2f} {cut:7.2f} {merged:7.2f} {row["default"]:9.2f} '
-                f'{row["auto"]:7.2f} {row["best"]:7.2f} (λ2 {best:g})  {time.perf_counter() - start:.0f} s')
+            say(
+                f'{name:9} {ratio:5} {mode:9} {base:7.2f} {cut:7.2f} {merged:7.2f} {row["default"]:9.2f} '
+                f'{row["auto"]:7.2f} {row["best"]:7.2f} (λ2 {best:g})  {time.perf_counter() - start:.0f} s'
+            )
     return rows
 
 
@@ -143,8 +182,11 @@ def main() -> None:
     parser.add_argument('--ratios', nargs='+', type=float, help='default: those of the published tables')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
-    print(f'{"net":9} {"ratio":>5} {"mode":9} {"dense":>7} {"cut":>7} {"NM":>7} {"1e-5/2e-3":>9} {"auto":>7} '
-          f'{"best of the grid":>7}', flush=True)
+    print(
+        f'{"net":9} {"ratio":>5} {"mode":9} {"dense":>7} {"cut":>7} {"NM":>7} {"1e-5/2e-3":>9} {"auto":>7} '
+        f'{"best of the grid":>7}',
+        flush=True,
+    )
     rows = []
     for name in args.nets:
         rows += measure(name, args.data_root, args.grid, args.ratios, lambda line: print(line, flush=True))

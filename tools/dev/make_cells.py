@@ -289,8 +289,12 @@ def comparison() -> dict[str, object]:
         ('RateDistortion-params', 'the same at equal parameters', 'distortion', dict(restorer=moment)),
         ('RedundancyGraph', 'RedundancyGraph on noise, MomentRestoration', 'graph', dict(restorer=moment)),
         ('RedundancyGraph-params', 'the same at equal parameters', 'graph', dict(restorer=moment)),
-        ('BNRecalibration', 'for comparison: L2 norm, BN re-estimation on 1,000 real images', l2,
-         dict(restorer=recalibration, options=images)),
+        (
+            'BNRecalibration',
+            'for comparison: L2 norm, BN re-estimation on 1,000 real images',
+            l2,
+            dict(restorer=recalibration, options=images),
+        ),
     ]
     borrowed = {
         'methods/DFBF/0.5/final': ('L2 norm, DFBF: trained on synthetic images', 'DFBF'),
@@ -301,27 +305,41 @@ def comparison() -> dict[str, object]:
         for row, _, cut, cell in methods:
             key = 'params' if row.endswith('-params') else 'flops'
             if cut == 'graph':
-                parts = {'criterion.type': 'RedundancyGraph', 'criterion.inputs': 'noise',
-                         f'criterion.target.{key}': shares[key]}
+                parts = {
+                    'criterion.type': 'RedundancyGraph',
+                    'criterion.inputs': 'noise',
+                    f'criterion.target.{key}': shares[key],
+                }
             elif cut == 'distortion':
-                parts = {'criterion': 'L2Norm', 'allocator.type': 'RateDistortion',
-                         f'allocator.target.{key}': shares[key], 'allocator.curves': curves}
+                parts = {
+                    'criterion': 'L2Norm',
+                    'allocator.type': 'RateDistortion',
+                    f'allocator.target.{key}': shares[key],
+                    'allocator.curves': curves,
+                }
             else:
                 parts = {**cut, 'allocator.type': 'Uniform', 'allocator.ratio': ratio}
             pruner = {'type': 'ChannelPruner', **parts, 'keep': ['conv1', '*.conv2', '*.downsample*']}
             cells.append(dict(cell=f'methods/{row}/{ratio}/final', pruner=pruner, **cell))
     for criterion in ('L1Norm', 'L2Norm', 'GeometricMedian', 'BNScale', 'MomentOBS', 'Random'):
-        for column, restorer in (('none', None), ('NeuronMerging', merging), ('LBYL', lbyl),
-                                 ('MomentRestoration', moment)):
+        for column, restorer in (
+            ('none', None),
+            ('NeuronMerging', merging),
+            ('LBYL', lbyl),
+            ('MomentRestoration', moment),
+        ):
             name, repair = f'ablation/{criterion}/0.5', {} if restorer is None else dict(restorer=restorer)
             cells.append(dict(cell=f'{name}/{column}', options={'pruning.finetune': False}, **repair))
             cells.append(dict(cell=f'{name}/{column}-tuned', options=TUNED, **repair))
     tables = {
-        'methods': {**table, 'rows': 'method', 'shown': ['cut', 'final'],
-                    'labels': {row: label for row, label, _, _ in methods} | {
-                        name.split('/')[1]: label for name, (label, _) in borrowed.items()},
-                    'borrowed': {name: f'dfbf/resnet56_cifar10/L2Norm/0.5/{column}'
-                                 for name, (_, column) in borrowed.items()}},
+        'methods': {
+            **table,
+            'rows': 'method',
+            'shown': ['cut', 'final'],
+            'labels': {row: label for row, label, _, _ in methods}
+            | {name.split('/')[1]: label for name, (label, _) in borrowed.items()},
+            'borrowed': {name: f'dfbf/resnet56_cifar10/L2Norm/0.5/{column}' for name, (_, column) in borrowed.items()},
+        },
         'ablation': {**table, 'shown': [name for name in ABLATION if not name.endswith('-tuned')]},
         'ablation-tuned': {**table, 'cells': 'ablation', 'shown': [n for n in ABLATION if n.endswith('-tuned')]},
     }
@@ -332,14 +350,22 @@ def comparison() -> dict[str, object]:
 #: What an even cut of ResNet-56's inner convs leaves, by its ratio; the other allocators get it as their target.
 EQUAL = {0.3: dict(flops=0.691, params=0.690), 0.5: dict(flops=0.505, params=0.503)}
 #: The ablation's training: an epoch on a few labelled images, batches of 128.
-TUNED = {'pruning.finetune': True, 'train_dataloader.dataset.indices': 2000, 'train_dataloader.num_workers': 0,
-         'param_scheduler.total_steps': 16}
+TUNED = {
+    'pruning.finetune': True,
+    'train_dataloader.dataset.indices': 2000,
+    'train_dataloader.num_workers': 0,
+    'param_scheduler.total_steps': 16,
+}
 #: Columns of the ablation: what repairs, and whether this training follows.
 ABLATION = {
     f'{name}{suffix}': f'{title}{tuned}'
     for suffix, tuned in (('', ''), ('-tuned', ', then 1 epoch'))
-    for name, title in (('none', 'no repair'), ('NeuronMerging', 'Neuron Merging'),
-                        ('LBYL', 'LBYL, λ chosen without data'), ('MomentRestoration', 'MomentRestoration'))
+    for name, title in (
+        ('none', 'no repair'),
+        ('NeuronMerging', 'Neuron Merging'),
+        ('LBYL', 'LBYL, λ chosen without data'),
+        ('MomentRestoration', 'MomentRestoration'),
+    )
 }
 
 

@@ -29,10 +29,14 @@ PAPERS = {
     'lbyl': dict(URL='https://arxiv.org/abs/2502.08474'),
     'rd_prune': dict(Title='Efficient Joint Optimization of Layer-Adaptive Weight Pruning in Deep Neural Networks'),
     'redundancy_graph': dict(
-        Title='Efficient filter pruning: Reducing model complexity through redundancy graph decomposition'),
+        Title='Efficient filter pruning: Reducing model complexity through redundancy graph decomposition'
+    ),
 }
-METRICS = {'accuracy/top1': ('Image Classification', 'Top 1 Accuracy'),
-           'coco/bbox_mAP': ('Object Detection', 'box AP'), 'pascal_voc/mAP': ('Object Detection', 'mAP')}
+METRICS = {
+    'accuracy/top1': ('Image Classification', 'Top 1 Accuracy'),
+    'coco/bbox_mAP': ('Object Detection', 'box AP'),
+    'pascal_voc/mAP': ('Object Detection', 'mAP'),
+}
 HEAD = '# Written by tools/dev/make_metafiles.py from results.json\n'
 
 
@@ -63,15 +67,18 @@ def measured(folder: Path) -> dict[str, dict]:
             configs[config] = Config.fromfile(ROOT / config)
         if not changes(configs[config], options):
             runs.setdefault(config, []).append((tables[name.split('/')[0]], run))
-    return {config: entry([run for table, run in found if table is found[0][0]], found[0][0])
-            for config, found in runs.items()}
+    return {
+        config: entry([run for table, run in found if table is found[0][0]], found[0][0])
+        for config, found in runs.items()
+    }
 
 
 def changes(config: Config, options: dict[str, object]) -> bool:
     """Whether options change what a config says (the seed does not count: several are averaged)."""
     for key, value in options.items():  # most cells show it at once
-        now = functools.reduce(lambda part, name: part.get(name) if isinstance(part, dict) else None,
-                               key.split('.'), config._cfg_dict)
+        now = functools.reduce(
+            lambda part, name: part.get(name) if isinstance(part, dict) else None, key.split('.'), config._cfg_dict
+        )
         if isinstance(now, (int, float)) and now != value and key != 'randomness.seed':
             return True
     changed = copy.deepcopy(config)
@@ -93,9 +100,13 @@ def entry(runs: list[dict], table: dict) -> dict:
     task, metric = METRICS[table['metric']]
     dataset = f'{table["title"].rpartition(", ")[2]} ({table["images"]:,} test images)'
     value = round(mean(stage['metrics'][table['metric']] for stage in last), 2)
-    return {'Metadata': {'Parameters': round(mean(stage['params'] for stage in last)),
-                         'FLOPs': round(mean(stage['flops'] for stage in last))},
-            'Results': [{'Task': task, 'Dataset': dataset, 'Metrics': {metric: value}}]}
+    return {
+        'Metadata': {
+            'Parameters': round(mean(stage['params'] for stage in last)),
+            'FLOPs': round(mean(stage['flops'] for stage in last)),
+        },
+        'Results': [{'Task': task, 'Dataset': dataset, 'Metrics': {metric: value}}],
+    }
 
 
 def files() -> dict[Path, str]:
@@ -103,8 +114,10 @@ def files() -> dict[Path, str]:
     folders = sorted(path.parent for path in ROOT.glob('configs/*/README.md'))
     texts = {folder / 'metafile.yml': metafile(folder) for folder in folders}
     index = dict(Import=[str(path.relative_to(ROOT)) for path in texts])
-    return {path: HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=119)
-            for path, content in {**texts, ROOT / 'model-index.yml': index}.items()}
+    return {
+        path: HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=119)
+        for path, content in {**texts, ROOT / 'model-index.yml': index}.items()
+    }
 
 
 def main() -> None:
@@ -114,8 +127,10 @@ def main() -> None:
     args = parser.parse_args()
     stale = [(path, text) for path, text in files().items() if not path.exists() or path.read_text() != text]
     for path, text in stale:
-        print(f'{path.relative_to(ROOT)}: '
-              + ('not current; run python tools/dev/make_metafiles.py' if args.check else 'written'))
+        print(
+            f'{path.relative_to(ROOT)}: '
+            + ('not current; run python tools/dev/make_metafiles.py' if args.check else 'written')
+        )
         if not args.check:
             path.write_text(text)
     sys.exit(int(args.check and bool(stale)))

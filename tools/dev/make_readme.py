@@ -60,8 +60,11 @@ class Results:
     def _show_again(self, table: str, name: str) -> None:
         if table != name:
             for found in (self.measured, self.published, self.seeds):
-                found |= {f'{name}/{key.partition("/")[2]}': value for key, value in found.items()
-                          if key.startswith(f'{table}/')}
+                found |= {
+                    f'{name}/{key.partition("/")[2]}': value
+                    for key, value in found.items()
+                    if key.startswith(f'{table}/')
+                }
             self.names += [f'{name}/{key.partition("/")[2]}' for key in self.names if key.startswith(f'{table}/')]
 
     def rows(self, table: str) -> list[tuple[str, str]]:
@@ -92,8 +95,11 @@ class Results:
 
     def of_last_stage(self, name: str, metric: str) -> list[float]:
         """The metric of every run of a cell."""
-        return [run['stages'][-1]['metrics'][metric] for run in self.of_seeds(name)
-                if metric in run['stages'][-1]['metrics']]
+        return [
+            run['stages'][-1]['metrics'][metric]
+            for run in self.of_seeds(name)
+            if metric in run['stages'][-1]['metrics']
+        ]
 
     def runs(self, table: str, criterion: str = '', ratio: str = '') -> list[dict]:
         """All runs of a table, or of one of its rows."""
@@ -116,8 +122,11 @@ class Results:
 
     def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
         """Parameters or FLOPs that are left."""
-        runs = [run for run in self.runs(table, (self.averaged(table, criterion) or (criterion,))[0], ratio)
-                if key in run['stages'][-1]]
+        runs = [
+            run
+            for run in self.runs(table, (self.averaged(table, criterion) or (criterion,))[0], ratio)
+            if key in run['stages'][-1]
+        ]
         if not runs:
             return ''
         dense, last = (round(mean(run['stages'][index][key] for run in runs)) for index in (0, -1))
@@ -133,8 +142,11 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
         if (not criteria or criterion in criteria) and (not ratios or ratio in ratios)
     ]
     cells = [[results.cell(table, *row, column) for column in results.columns] for row in rows]
-    shown = [i for i, column in enumerate(results.columns)
-             if any(line[i] for line in cells) and column in spec.get('shown', results.columns)]
+    shown = [
+        i
+        for i, column in enumerate(results.columns)
+        if any(line[i] for line in cells) and column in spec.get('shown', results.columns)
+    ]
     sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
     titles = [list({**results.columns, **spec.get('columns', {})}.values())[i] for i in shown]
     head = [spec.get('rows', 'criterion'), spec.get('ratios', 'ratio'), *titles]
@@ -160,8 +172,9 @@ def costs(results: Results, table: str) -> list[str]:
         row, column = name.split('/')[1:3], name.split('/')[3]
         made = run.get('synthesis', {})
         images = f'{made["images"]} images in {made["seconds"] / 60:.1f} min, ' if made else ''
-        lines.append(f'{" ".join(row)}, {results.columns[column]}: {images}{run["training"]} in '
-                     f'{last["seconds"] / 60:.1f} min')
+        lines.append(
+            f'{" ".join(row)}, {results.columns[column]}: {images}{run["training"]} in {last["seconds"] / 60:.1f} min'
+        )
     made = any('synthesis' in run for name, run in results.measured.items() if name.startswith(f'{table}/'))
     return [f'What it took, on one core that others used too: {"; ".join(lines)}.', ''] if lines and made else []
 
@@ -187,8 +200,14 @@ def heading(results: Results, table: str) -> str:
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])
         return f'{text} Not run here: needs {needs}. To run it: {command}.'
-    sliced = sorted({reason for run in runs for reason in run.get('only_sliced', ())
-                     if not reason.endswith('works on the whole network')})  # as it should
+    sliced = sorted(
+        {
+            reason
+            for run in runs
+            for reason in run.get('only_sliced', ())
+            if not reason.endswith('works on the whole network')
+        }
+    )  # as it should
     versions = ', '.join(
         sorted({' '.join(v for v in run['versions'].split() if v.startswith(('mmprune=', 'torch='))) for run in runs})
     )
@@ -198,20 +217,26 @@ def heading(results: Results, table: str) -> str:
 def speeds(runs: Sequence[dict]) -> str:
     """How much faster the candidates of tools/dev/benchmark_detector_speed.py are, in every run."""
     shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
-    loads = ', '.join(format(run['load_average'][0], '.1f') + (f' ({note})' if (note := run.get('note')) else '')
-                      for run in runs)
-    lines = [f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch '
-             f'{versions["torch"]}. Load averages of the minute before: {loads}.', '',
-             '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |',
-             '| --- ' * 5 + '|']
+    loads = ', '.join(
+        format(run['load_average'][0], '.1f') + (f' ({note})' if (note := run.get('note')) else '') for run in runs
+    )
+    lines = [
+        f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch '
+        f'{versions["torch"]}. Load averages of the minute before: {loads}.',
+        '',
+        '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |',
+        '| --- ' * 5 + '|',
+    ]
     rows = dict.fromkeys((race, name) for run in runs for race, found in run['races'].items() for name in found)
     for race, name in rows:
         if name != 'dense':
             found = [run['races'][race] for run in runs if name in run['races'].get(race, ())]
             values = [entry[name]['times_faster'] for entry in found]
             left = dict.fromkeys(f'{100 * entry[name]["flops_left"]:.1f}' for entry in found)
-            lines.append(f'| {race} | {name} | {" and ".join(left)} % | {" and ".join(f"{v:.2f}" for v in values)} '
-                         f'| {median(entry["dense"]["ms"] for entry in found):.0f} |')
+            lines.append(
+                f'| {race} | {name} | {" and ".join(left)} % | {" and ".join(f"{v:.2f}" for v in values)} '
+                f'| {median(entry["dense"]["ms"] for entry in found):.0f} |'
+            )
     return '\n'.join([*lines, ''])
 
 
@@ -238,13 +263,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a README is not current')
     args = parser.parse_args()
-    texts = {path: updated(path) for path in [
-        ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]}
+    texts = {
+        path: updated(path)
+        for path in [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]
+    }
     texts[comparison_figure.PATH] = comparison_figure.draw(Results(ROOT / 'configs/comparison'))
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in stale:
-        print(f'{path.relative_to(ROOT)}: '
-              + ('not current; run python tools/dev/make_readme.py' if args.check else 'written'))
+        print(
+            f'{path.relative_to(ROOT)}: '
+            + ('not current; run python tools/dev/make_readme.py' if args.check else 'written')
+        )
         if not args.check:
             from mmprune.files import write_atomically  # imports torch, which a check can do without
 

@@ -172,8 +172,16 @@ def main() -> None:
         net, start = copy.deepcopy(dense), time.process_time()
         problems = prune(net, ratio, choice, moments, x[:1])
         seconds = round(time.process_time() - start, 1)
-        rows.append({'moments': moments, 'choice': choice, 'ratio': ratio, 'cpu_s': seconds,
-                     'top1': round(accuracy(net, x, y), 2), 'problems': problems})
+        rows.append(
+            {
+                'moments': moments,
+                'choice': choice,
+                'ratio': ratio,
+                'cpu_s': seconds,
+                'top1': round(accuracy(net, x, y), 2),
+                'problems': problems,
+            }
+        )
         print(rows[-1], flush=True)
     if args.out:
         args.out.write_text(json.dumps(rows, indent=1))

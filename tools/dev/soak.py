@@ -26,8 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--kills', type=int, default=40, help='how often to kill a run')
     parser.add_argument('--per-run', type=int, default=8, help='kills before a run may come to its end')
     parser.add_argument('--files', type=int, default=1200, help='broken files')
-    parser.add_argument('--configs', type=int, default=600,
-                        help='broken pruning dicts; 0: no options of parts either')
+    parser.add_argument('--configs', type=int, default=600, help='broken pruning dicts; 0: no options of parts either')
     parser.add_argument('--seed', type=int, default=int(time.time()), help='what is broken where')
     parser.add_argument('--out', type=Path, default=OUT)
     return parser.parse_args()
@@ -65,8 +64,13 @@ def feed(cases: object, number: int) -> dict:
         more, worse = fuzz.met_badly(chunk)
         counts, bad = counts + more, bad + worse
         print(f'{sum(counts.values())} cases, {len(bad)} met badly', flush=True)
-    return {'cases': sum(counts.values()), 'refused': counts['refused'], 'harmless': counts['sound'],
-            'losses': len(bad), 'lost': bad}
+    return {
+        'cases': sum(counts.values()),
+        'refused': counts['refused'],
+        'harmless': counts['sound'],
+        'losses': len(bad),
+        'lost': bad,
+    }
 
 
 def main() -> None:
@@ -76,7 +80,7 @@ def main() -> None:
     results = {'date': time.strftime('%Y-%m-%d'), 'seed': args.seed, 'versions': dict(versions())}
     if args.kills:
         results['kills'] = kill_runs(args.kills, args.per_run, args.seed)
-    results['options'] = feed(fuzz.part_cases(), 10 ** 9 if args.configs else 0)
+    results['options'] = feed(fuzz.part_cases(), 10**9 if args.configs else 0)
     results['configs'] = feed(fuzz.pruning_cases(args.seed), args.configs)
     for name in ('byte', 'content', 'structure'):
         results[f'{name}_files'] = feed(getattr(broken_files, f'{name}_cases')(args.seed, data), quarter)

@@ -54,10 +54,19 @@ class PruningHook(Hook):
 
     priority = 'VERY_LOW'
 
-    def __init__(self, pruner: dict, target: str | Sequence[str] = 'backbone', restorer: dict | str | None = None,
-                 images: str | dict | None = None, num_images: int = 1000, finetune: bool = False,
-                 evaluate: bool = True, schedule: dict | None = None, distillation: dict | str | None = None,
-                 input_shape: Sequence[int] = (3, 224, 224)) -> None:
+    def __init__(
+        self,
+        pruner: dict,
+        target: str | Sequence[str] = 'backbone',
+        restorer: dict | str | None = None,
+        images: str | dict | None = None,
+        num_images: int = 1000,
+        finetune: bool = False,
+        evaluate: bool = True,
+        schedule: dict | None = None,
+        distillation: dict | str | None = None,
+        input_shape: Sequence[int] = (3, 224, 224),
+    ) -> None:
         """See the class; these are the keys of a config's ``pruning`` dict.
 
         Args:
@@ -77,16 +86,25 @@ class PruningHook(Hook):
         self.pruner = build_part(PRUNERS, pruner, 'pruning.pruner')
         self.restorer = None if restorer is None else build_part(RESTORERS, restorer, 'pruning.restorer')
         self.schedule = Schedule.from_config(schedule)
-        check_kinds(target=target, images=images, num_images=num_images, finetune=finetune, evaluate=evaluate,
-                    input_shape=input_shape)
+        check_kinds(
+            target=target,
+            images=images,
+            num_images=num_images,
+            finetune=finetune,
+            evaluate=evaluate,
+            input_shape=input_shape,
+        )
         if not finetune and (self.schedule.steps > 1 or self.schedule.begin > 0):
             raise ConfigError('pruning.schedule: steps between epochs of training need pruning.finetune=True')
         if images is None and getattr(self.restorer, 'needs_images', False):
-            raise ConfigError(f'pruning.images: {type(self.restorer).__name__} needs images; name a data loader, '
-                              f'one of {", ".join(LOADERS)}')
+            raise ConfigError(
+                f'pruning.images: {type(self.restorer).__name__} needs images; name a data loader, '
+                f'one of {", ".join(LOADERS)}'
+            )
         self.synthesizer = build_part(SYNTHESIZERS, images, 'pruning.images') if isinstance(images, dict) else None
-        self.distillation = None if distillation is None else build_part(
-            DISTILLATIONS, distillation, 'pruning.distillation')
+        self.distillation = (
+            None if distillation is None else build_part(DISTILLATIONS, distillation, 'pruning.distillation')
+        )
         if self.distillation is not None:
             check_distillation(self.distillation, self.synthesizer, finetune, self.schedule)
         self.target, self.images, self.num_images = target, images, num_images
@@ -113,8 +131,10 @@ class PruningHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Prune now (or only set up, when training is resumed)."""
         if not self.finetune:
-            raise ConfigError('pruning.finetune: is False, but this is a training run; '
-                              'use tools/train.py, which does not train then, or set it to True')
+            raise ConfigError(
+                'pruning.finetune: is False, but this is a training run; '
+                'use tools/train.py, which does not train then, or set it to True'
+            )
         if runner._resume and runner.iter > 0:
             self._take_up(runner)
         elif self.schedule.begin == 0:
@@ -139,8 +159,12 @@ class PruningHook(Hook):
         Nothing is written of a network that training has ruined: the last good checkpoint stays the last.
         """
         _refuse_diverged(runner)
-        progress = {'report': json.loads(json.dumps(self.pipeline.report.to_dict(), default=str)), 'step': self._step,
-                    'widths': self._widths, 'seconds': time.perf_counter() - self._start}
+        progress = {
+            'report': json.loads(json.dumps(self.pipeline.report.to_dict(), default=str)),
+            'step': self._step,
+            'widths': self._widths,
+            'seconds': time.perf_counter() - self._start,
+        }
         if self._teacher is not None:
             progress['teacher'] = self._teacher_print
         checkpoint['meta'] = {**_plain(checkpoint['meta']), PROGRESS: progress}
@@ -219,8 +243,11 @@ class PruningHook(Hook):
     def _images(self, runner: Runner, scope: Scope) -> Iterable[Tensor] | None:
         """The images for parts that want them; synthetic ones are made from the dense network, or found again."""
         if self._needs_teacher():
-            self._teacher = keep_teacher(runner) if self._resumed is None else recall_teacher(
-                runner, self._blank, self._resumed.get('teacher', ''))
+            self._teacher = (
+                keep_teacher(runner)
+                if self._resumed is None
+                else recall_teacher(runner, self._blank, self._resumed.get('teacher', ''))
+            )
             self._blank, self._teacher_print = None, fingerprint(self._teacher)
         if self.synthesizer is not None:
             dense = scope if self._teacher is None else Scope.of(self._teacher, scope.example, self.target)
@@ -228,8 +255,11 @@ class PruningHook(Hook):
                 return self.synthesizer.prepare(dense, runner.work_dir)
             except ValueError as error:
                 raise ConfigError(f'pruning.images: {error}') from error
-        return None if self.images is None else LoaderImages(
-            runner.cfg, scope.model, self.images, self.num_images, runner.seed)
+        return (
+            None
+            if self.images is None
+            else LoaderImages(runner.cfg, scope.model, self.images, self.num_images, runner.seed)
+        )
 
     def _distil(self, runner: Runner) -> None:
         """Let training minimise the distance to the dense network; as a plain attribute, so that no key changes."""
@@ -244,8 +274,10 @@ class PruningHook(Hook):
     def _take_up(self, runner: Runner) -> None:
         """Go on where the resumed run was; loading has cut the network already."""
         if self._resumed is None:
-            raise ConfigError('resume: the checkpoint is not from a run with `pruning`; '
-                              'to prune its network, give it as load_from instead')
+            raise ConfigError(
+                'resume: the checkpoint is not from a run with `pruning`; '
+                'to prune its network, give it as load_from instead'
+            )
         self._set_up(runner)
         try:
             report = Report.from_dict(self._resumed['report'])
@@ -264,8 +296,10 @@ class PruningHook(Hook):
             metrics = runner.test_loop.run()
         except (FileNotFoundError, NotADirectoryError) as error:
             reason = str(error).strip().splitlines()[-1]
-            raise ConfigError(f'test_dataloader: its data cannot be read ({reason}); to prune without evaluating set '
-                              'pruning.evaluate=False') from error
+            raise ConfigError(
+                f'test_dataloader: its data cannot be read ({reason}); to prune without evaluating set '
+                'pruning.evaluate=False'
+            ) from error
         for module, mode in modes.items():
             module.training = mode
         return {key: number for key, value in metrics.items() if (number := _number(value)) is not None}
@@ -287,8 +321,11 @@ def _checked_progress(progress: object) -> dict | None:
     if progress is None:
         return None
     for key, kind in kinds.items():
-        value = progress.get(key, '' if key == 'teacher' else 0.0 if key == 'seconds' else ...) \
-            if isinstance(progress, dict) else ...
+        value = (
+            progress.get(key, '' if key == 'teacher' else 0.0 if key == 'seconds' else ...)
+            if isinstance(progress, dict)
+            else ...
+        )
         if not isinstance(value, kind) or key == 'widths' and any(type(n) is not int for n in (value or {}).values()):
             raise CheckpointError(f'resume: what the checkpoint tells about pruning is damaged ({key})')
     return progress
