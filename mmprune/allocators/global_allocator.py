@@ -33,11 +33,7 @@ class Global(Allocator):
     needs_scores = True
 
     def __init__(
-        self,
-        ratio: float | None = None,
-        target: dict | None = None,
-        cost: str = 'unit',
-        max_ratio: float = 1.0,
+        self, ratio: float | None = None, target: dict | None = None, cost: str = 'unit', max_ratio: float = 1.0
     ) -> None:
         """See the class.
 

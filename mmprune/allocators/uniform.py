@@ -20,12 +20,7 @@ class Uniform(Allocator):
         [44]
     """
 
-    def __init__(
-        self,
-        ratio: float | None = None,
-        target: dict | None = None,
-        rounding: str = 'floor',
-    ) -> None:
+    def __init__(self, ratio: float | None = None, target: dict | None = None, rounding: str = 'floor') -> None:
         """See the class.
 
         Args:

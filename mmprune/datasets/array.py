@@ -28,12 +28,7 @@ class ArrayDataset(BaseDataset):
     """
 
     def __init__(
-        self,
-        ann_file: str,
-        data_root: str = '',
-        image_key: str = 'x',
-        label_key: str = 'y',
-        **kwargs,
+        self, ann_file: str, data_root: str = '', image_key: str = 'x', label_key: str = 'y', **kwargs
     ) -> None:
         self.image_key, self.label_key = image_key, label_key
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)

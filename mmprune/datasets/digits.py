@@ -31,13 +31,7 @@ class Digits(BaseDataset):
     METAINFO = {'classes': tuple(str(digit) for digit in range(10))}
 
     def __init__(
-        self,
-        split: str = 'train',
-        size: int = 32,
-        channels: int = 3,
-        test_ratio: float = 0.2,
-        seed: int = 0,
-        **kwargs,
+        self, split: str = 'train', size: int = 32, channels: int = 3, test_ratio: float = 0.2, seed: int = 0, **kwargs
     ) -> None:
         if split not in ('train', 'test'):
             raise ValueError(f"Digits: split={split!r} is neither 'train' nor 'test'")

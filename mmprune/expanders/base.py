@@ -8,12 +8,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 #: Whose vertices a degree counts the edges of: inputs, outputs, the larger or the smaller of the two sides.
-SIDES = {
-    'left': lambda inputs, outputs: inputs,
-    'right': lambda inputs, outputs: outputs,
-    'max': max,
-    'min': min,
-}
+SIDES = {'left': lambda inputs, outputs: inputs, 'right': lambda inputs, outputs: outputs, 'max': max, 'min': min}
 
 
 class GraphModel(ABC):

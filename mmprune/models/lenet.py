@@ -24,17 +24,10 @@ class LeNet300(BaseModule):
         torch.Size([2, 100])
     """
 
-    published_keys = (
-        (r'^module\.', ''),
-        (r'^(ip[12])\.', r'backbone.\1.'),
-        (r'^ip3\.', 'head.fc.'),
-    )
+    published_keys = ((r'^module\.', ''), (r'^(ip[12])\.', r'backbone.\1.'), (r'^ip3\.', 'head.fc.'))
 
     def __init__(
-        self,
-        widths: Sequence[int] = (300, 100),
-        in_features: int = 784,
-        init_cfg: dict | list[dict] | None = None,
+        self, widths: Sequence[int] = (300, 100), in_features: int = 784, init_cfg: dict | list[dict] | None = None
     ) -> None:
         super().__init__(init_cfg)
         if len(widths) != 2:

@@ -342,8 +342,7 @@ def test_ranks_give_the_bits_of_one(tmp_path, world):
 
 
 @pytest.mark.parametrize(
-    ('name', 'options'),
-    [('mobilenet_v2', {}), ('googlenet', dict(aux_logits=False, init_weights=False))],
+    ('name', 'options'), [('mobilenet_v2', {}), ('googlenet', dict(aux_logits=False, init_weights=False))]
 )
 def test_networks_of_every_kind_lose_filters(name, options):
     model = getattr(torchvision.models, name)(num_classes=10, **options)
