@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
-from mmprune.evaluation.report import Report
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
 from mmprune.pipeline import Evaluate, Pipeline, seed_everything
 from mmprune.pruners.base import Pruner
 from mmprune.registry import PRUNERS, RESTORERS, build_part
+from mmprune.report.report import Report
 from mmprune.restorers.base import Restorer
 
 

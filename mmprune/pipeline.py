@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmprune.evaluation.complexity import Complexity, measure
-from mmprune.evaluation.latency import is_slow, time_cut, why_slow
-from mmprune.evaluation.report import Report, Stage
-from mmprune.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
-from mmprune.hosts import Scope
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import Scope
+from mmprune.measure.complexity import Complexity, measure
+from mmprune.measure.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
+from mmprune.measure.latency import is_slow, time_cut, why_slow
 from mmprune.pruners.base import Plan, Pruner
-from mmprune.registry import ConfigError
+from mmprune.report.report import Report, Stage
 from mmprune.restorers.base import Restorer
 
 #: How long the dense and the pruned network are timed, in seconds; 0: not at all.

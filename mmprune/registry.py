@@ -14,14 +14,15 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
-from mmprune.arguments import wrong_argument
+from mmprune.errors import ConfigError
+from mmprune.options import wrong_argument
 
 CRITERIA = Registry('criterion', scope='mmprune', locations=['mmprune.criteria'])
 ALLOCATORS = Registry('allocator', scope='mmprune', locations=['mmprune.allocators'])
 PRUNERS = Registry('pruner', scope='mmprune', locations=['mmprune.pruners'])
 RESTORERS = Registry('restorer', scope='mmprune', locations=['mmprune.restorers'])
 GRAPHS = Registry('graph', scope='mmprune', locations=['mmprune.expanders'])
-SYNTHESIZERS = Registry('synthesizer', scope='mmprune', locations=['mmprune.synthesis'])
+SYNTHESIZERS = Registry('synthesizer', scope='mmprune', locations=['mmprune.images'])
 DISTILLATIONS = Registry('distillation', scope='mmprune', locations=['mmprune.distillation'])
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmprune', locations=['mmprune.models'])
@@ -29,12 +30,8 @@ DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmprune', locati
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmprune', locations=['mmprune.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmprune', locations=['mmprune.engine.hooks'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmprune', locations=['mmprune.engine'])
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmprune', locations=['mmprune.evaluation'])
-VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope='mmprune', locations=['mmprune.visualization'])
-
-
-class ConfigError(ValueError):
-    """A mistake in what the user wrote; the message names the key and what would be right."""
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmprune', locations=['mmprune.measure'])
+VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope='mmprune', locations=['mmprune.report'])
 
 
 def build_part(registry: Registry, cfg: object, key: str) -> object:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmprune.sites import Activation, Branch, Norm, Site
+from mmprune.graph.site import Activation, Branch, Norm, Site
 
 RELU = Activation('relu', F.relu)
 

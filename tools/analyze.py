@@ -6,9 +6,9 @@ import os.path as osp
 
 from mmprune.analysis import LOOKS, Context
 from mmprune.engine.cli import add_common_arguments, clear_errors, load_model, model_config
-from mmprune.engine.images import LOADERS
-from mmprune.files import write_atomically
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
+from mmprune.images.loader import LOADERS
+from mmprune.storage.files import write_atomically
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,8 +15,8 @@ from mmprune.engine.cli import (
     load_model,
     read_config,
 )
-from mmprune.engine.images import LoaderImages
-from mmprune.evaluation.report import Report
+from mmprune.images.loader import LoaderImages
+from mmprune.report.report import Report
 
 
 def parse_args() -> argparse.Namespace:

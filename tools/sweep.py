@@ -17,14 +17,14 @@ import torch
 from mmengine.config import DictAction
 
 from mmprune.engine.cli import clear_errors, read_config
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from mmprune.sweeps.cells import shell_command
 from mmprune.sweeps.grid import cells_of, parse_grid
 from mmprune.sweeps.latency import measure_missing
 from mmprune.sweeps.launch import Launcher, Run, runs_of
+from mmprune.sweeps.plot import plot_sweep
 from mmprune.sweeps.slurm import submit, write_array
 from mmprune.sweeps.table import metric_of, rows_of, write_tables
-from mmprune.visualization.sweep import plot_sweep
 
 TRAIN = Path(__file__).parent / 'train.py'
 

@@ -13,7 +13,7 @@ from mmprune.engine.cli import (
     explained,
     read_config,
 )
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:

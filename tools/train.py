@@ -14,8 +14,8 @@ from mmprune.engine.cli import (
     explained,
     read_config,
 )
-from mmprune.engine.safe_runner import latest_checkpoint
-from mmprune.registry import ConfigError
+from mmprune.engine.resume import latest_checkpoint
+from mmprune.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mmprune.criteria.base import Criterion
-from mmprune.groups import ChannelGroup
+from mmprune.graph.group import ChannelGroup
 from mmprune.registry import CRITERIA
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from mmprune.graph.site import Activation, Norm, Site
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
-from mmprune.sites import Activation, Norm, Site
 
 
 @RESTORERS.register_module()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmprune.allocators.base import Allocator, Layer, check_ratio
-from mmprune.allocators.scores import count_cheapest, count_smallest, sorted_scores
+from mmprune.allocators.ranking import count_cheapest, count_smallest, sorted_scores
 from mmprune.registry import ALLOCATORS
 
 COSTS = ('unit', 'params', 'flops')

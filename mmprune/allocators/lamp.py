@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmprune.allocators.base import Allocator, Layer, check_ratio
-from mmprune.allocators.scores import sorted_scores
+from mmprune.allocators.ranking import sorted_scores
 from mmprune.registry import ALLOCATORS
 
 

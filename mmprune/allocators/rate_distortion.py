@@ -8,8 +8,8 @@ import numpy as np
 
 from mmprune.allocators.base import MEASUREMENT, Allocator, Layer, check_ratio
 from mmprune.allocators.global_allocator import unit_costs
-from mmprune.allocators.scores import sorted_scores
-from mmprune.allocators.solvers import METHODS, solve
+from mmprune.allocators.knapsack import METHODS, solve
+from mmprune.allocators.ranking import sorted_scores
 from mmprune.distortion.curves import CurveMeasurer
 from mmprune.registry import ALLOCATORS
 
@@ -49,7 +49,7 @@ class RateDistortion(Allocator):
             options: Intervals of the grid of widths that a layer with more units than that may take, relative to the
                 units that are alive. None: every width up to 512 units, else 100 intervals.
             min_keep: Units that every layer keeps at least; 0 lets whole layers vanish.
-            solver: 'dp', 'exact' or 'hull', see :func:`mmprune.allocators.solvers.solve`.
+            solver: 'dp', 'exact' or 'hull', see :func:`mmprune.allocators.knapsack.solve`.
             buckets: Resolution of the solver 'dp'.
             curves: 'measured', a dict of options for :class:`~mmprune.distortion.CurveMeasurer` (e.g.
                 ``dict(num_images=1024, worst_case=False)``), or 'scores'.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from mmprune.analysis.context import Context
-from mmprune.evaluation.complexity import measure, module_flops
-from mmprune.evaluation.report import human, table
+from mmprune.measure.complexity import measure, module_flops
+from mmprune.report.report import human, table
 
 
 def complexity(context: Context) -> tuple[str, dict]:

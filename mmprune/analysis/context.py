@@ -9,8 +9,8 @@ from functools import cached_property
 from mmengine.config import Config
 from torch import nn
 
-from mmprune.engine.images import LoaderImages
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
+from mmprune.images.loader import LoaderImages
 from mmprune.registry import MODELS
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os.path as osp
 
 from mmprune.analysis.context import Context
+from mmprune.errors import ConfigError
 from mmprune.expanders.analysis import analyse, analysis_dict, analysis_table
-from mmprune.masking import masks, trained_masks
 from mmprune.pipeline import seed_everything
 from mmprune.pruners import ExpanderPruner
-from mmprune.registry import PRUNERS, ConfigError, build_part
-from mmprune.visualization import plot_expanders
+from mmprune.registry import PRUNERS, build_part
+from mmprune.report.plot_expanders import plot_expanders
+from mmprune.surgery.masking import masks, trained_masks
 
 
 def expander(context: Context) -> tuple[str, dict]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmprune.analysis.context import Context
-from mmprune.equivalence import refuse_wrong_groups
-from mmprune.evaluation.report import table
-from mmprune.graph import find_groups
+from mmprune.graph.find import find_groups
+from mmprune.graph.verify import refuse_wrong_groups
+from mmprune.report.report import table
 
 
 def groups(context: Context) -> tuple[str, dict]:

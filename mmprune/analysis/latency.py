@@ -7,11 +7,11 @@ from dataclasses import asdict
 import torch
 
 from mmprune.analysis.context import Context
-from mmprune.evaluation.complexity import measure
-from mmprune.evaluation.latency import measure_latency, ratio, threads
-from mmprune.evaluation.report import human, table
-from mmprune.hosts import Scope
-from mmprune.tracing import tracing_mode
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
+from mmprune.measure.complexity import measure
+from mmprune.measure.latency import measure_latency, ratio, threads
+from mmprune.report.report import human, table
 
 
 def latency(context: Context) -> tuple[str, dict]:

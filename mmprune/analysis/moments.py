@@ -7,10 +7,10 @@ from dataclasses import asdict
 import torch
 
 from mmprune.analysis.context import Context
-from mmprune.evaluation.report import table
-from mmprune.graph import find_groups
+from mmprune.graph.find import find_groups
+from mmprune.graph.tracing import tracing_mode
 from mmprune.moments import check_moments
-from mmprune.tracing import tracing_mode
+from mmprune.report.report import table
 
 HEAD = ('group', 'rho', 'running variances (r)', 'means (rms, σ)', 'deviations (rel.)', 'correlations (r)', 'remark')
 

@@ -13,11 +13,13 @@ from mmprune.criteria import Criterion
 from mmprune.distortion import CurveMeasurer
 from mmprune.distortion.curves import output_errors
 from mmprune.distortion.cuts import ChannelCut
-from mmprune.evaluation.report import table
-from mmprune.graph import ChannelGroup, find_groups
-from mmprune.registry import CRITERIA, ConfigError, build_part
-from mmprune.tracing import real_maps, tracing_mode
-from mmprune.visualization import plot_sensitivity
+from mmprune.errors import ConfigError
+from mmprune.graph.find import find_groups
+from mmprune.graph.group import ChannelGroup
+from mmprune.graph.tracing import real_maps, tracing_mode
+from mmprune.registry import CRITERIA, build_part
+from mmprune.report.plot_sensitivity import plot_sensitivity
+from mmprune.report.report import table
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup
+    from mmprune.graph.group import ChannelGroup
 
 
 class Criterion(ABC):

@@ -12,7 +12,7 @@ from mmprune.criteria.weight_criterion import check_reduce, combine
 from mmprune.registry import CRITERIA
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup
+    from mmprune.graph.group import ChannelGroup
 
 
 @CRITERIA.register_module()

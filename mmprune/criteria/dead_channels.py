@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
+from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Site
 from mmprune.registry import CRITERIA
-from mmprune.sites import Activation, Branch, Depthwise, Norm, Site
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup, Member
+    from mmprune.graph.group import ChannelGroup, Member
 
 
 @CRITERIA.register_module()

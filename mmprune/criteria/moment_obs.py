@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmprune.criteria.base import Criterion
+from mmprune.graph.site import Branch, Site
 from mmprune.moments import (
     Moments,
     UnknownMomentsError,
@@ -24,10 +25,9 @@ from mmprune.moments import (
     retention_costs,
 )
 from mmprune.registry import CRITERIA
-from mmprune.sites import Branch, Site
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup
+    from mmprune.graph.group import ChannelGroup
 
 
 @CRITERIA.register_module()

@@ -12,7 +12,7 @@ from mmprune.criteria.weight_criterion import WeightCriterion
 from mmprune.registry import CRITERIA
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup
+    from mmprune.graph.group import ChannelGroup
 
 VARIANTS = (None, 'random_1', 'random_2', 'random_3')
 

@@ -12,7 +12,7 @@ from mmengine.dist import get_dist_info, is_main_process
 from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
-from mmprune.redundancy import (
+from mmprune.criteria.redundancy import (
     batch_statistics,
     collect,
     decompose,
@@ -22,11 +22,12 @@ from mmprune.redundancy import (
     save_information,
     search_threshold,
 )
-from mmprune.registry import CRITERIA, SYNTHESIZERS, ConfigError, build_part
-from mmprune.synthesis.noise import Noise
+from mmprune.errors import ConfigError
+from mmprune.images.noise import Noise
+from mmprune.registry import CRITERIA, SYNTHESIZERS, build_part
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup, Member
+    from mmprune.graph.group import ChannelGroup, Member
 
 #: Images that pass through the network at once; keeps the peak memory of large networks small.
 CHUNK = 20

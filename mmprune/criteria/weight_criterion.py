@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmprune.criteria.base import Criterion
 
 if TYPE_CHECKING:
-    from mmprune.graph import ChannelGroup
+    from mmprune.graph.group import ChannelGroup
 
 REDUCTIONS = ('mean', 'sum', 'max', 'first')
 BIAS_RULES = ('linear', True, False)

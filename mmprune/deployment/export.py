@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.deployment.formats import FORMATS
-from mmprune.equivalence import difference
-from mmprune.hosts import Scope
-from mmprune.masking import remove_masks
-from mmprune.tracing import flatten_tensors, tracing_mode
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import flatten_tensors, tracing_mode
+from mmprune.graph.verify import difference
+from mmprune.surgery.masking import remove_masks
 
 #: Largest difference of an output, relative to its largest value, between PyTorch and the written file.
 TOLERANCE = 1e-4

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.distillation.part import Part
 from mmprune.distillation.points import Point
-from mmprune.layout import bears_channels_last, channels_last
+from mmprune.measure.layout import bears_channels_last, channels_last
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from mmprune.hosts import tensor_forward
-from mmprune.registry import ConfigError
-from mmprune.tracing import real_maps
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import tensor_forward
+from mmprune.graph.tracing import real_maps
 
 
 class Part:

@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from mmprune.chains import ACTIVATIONS, POOLS
 from mmprune.distillation.part import Part
-from mmprune.registry import ConfigError
-from mmprune.surgery import MASK, widths
-from mmprune.tracing import real_maps, tracing_mode
+from mmprune.errors import ConfigError
+from mmprune.graph.chain import ACTIVATIONS, POOLS
+from mmprune.graph.tracing import real_maps, tracing_mode
+from mmprune.surgery.slicing import MASK, widths
 
 WHICH = ('all', 'every_second', 'output')
 #: Autograd operations behind a layer that still belong to its output: norms, additions, scales, activations.

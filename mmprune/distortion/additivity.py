@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mmprune.distortion.curves import CurveMeasurer, output_errors
 from mmprune.distortion.cuts import Cut
-from mmprune.hosts import Scope
-from mmprune.tracing import flatten_tensors, tracing_mode
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import flatten_tensors, tracing_mode
 
 
 @dataclass

@@ -12,14 +12,14 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_inf
 from torch import Tensor
 from tqdm import tqdm
 
-from mmprune.distortion.cache import DiskCache, content_key, default_folder
-from mmprune.distortion.calibration import Batch, calibration_batches, small_sample
 from mmprune.distortion.cuts import Cut
 from mmprune.distortion.inference import faster_inference
 from mmprune.distortion.prefix import PrefixReplay
-from mmprune.hosts import Scope
-from mmprune.layout import bears_channels_last, channels_last
-from mmprune.tracing import tracing_mode
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
+from mmprune.images.calibration import Batch, calibration_batches, small_sample
+from mmprune.measure.layout import bears_channels_last, channels_last
+from mmprune.storage.cache import DiskCache, content_key, default_folder
 
 if TYPE_CHECKING:
     from mmprune.allocators.base import Layer

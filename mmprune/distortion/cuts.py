@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from mmprune.graph import Member
+    from mmprune.graph.group import Member
 
 
 class Cut(ABC):

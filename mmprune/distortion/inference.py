@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mmprune.tracing import flatten_tensors, map_tensors
+from mmprune.graph.tracing import flatten_tensors, map_tensors
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: Of the largest output: rounding is some 1e-6, a mistake some 1.

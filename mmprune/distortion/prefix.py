@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmprune.tracing import flatten_tensors, map_tensors
+from mmprune.graph.tracing import flatten_tensors, map_tensors
 
 
 @dataclass

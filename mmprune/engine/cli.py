@@ -16,13 +16,13 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmprune.checkpoint import CheckpointError, load, read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
+from mmprune.checkpoint.state import load
 from mmprune.deployment import ExportError
 from mmprune.engine.config import make_loadable_config
-from mmprune.engine.safe_runner import run_problem
-from mmprune.graph import GraphError
-from mmprune.registry import MODELS, ConfigError
-from mmprune.structure import StructureError
+from mmprune.engine.resume import run_problem
+from mmprune.errors import CheckpointError, ConfigError, GraphError, StructureError
+from mmprune.registry import MODELS
 
 #: Mistakes of the user's input: shown as one line, not as a traceback.
 USER_ERRORS = (ConfigError, CheckpointError, StructureError, GraphError, ExportError, OSError)

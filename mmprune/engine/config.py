@@ -6,10 +6,10 @@ import inspect
 
 from mmengine.config import Config
 
-from mmprune.engine.distillation import prepare_distillation
 from mmprune.engine.hooks.pruning_hook import PruningHook
 from mmprune.engine.schedule import Schedule
-from mmprune.registry import ConfigError
+from mmprune.engine.training_set import prepare_distillation
+from mmprune.errors import ConfigError
 
 HOOKS = ('mmprune.PruningHook', 'mmprune.EpochSeedHook')
 MODELS = ('mmprune.Pruned', 'Pruned')

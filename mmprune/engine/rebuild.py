@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from mmprune.hosts import unwrap
-from mmprune.masking import apply_mask, masks
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import unwrap
+from mmprune.surgery.masking import apply_mask, masks
 
 
 def rewrap(runner: Runner) -> None:

@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmprune.engine.hooks.pruning_hook import PruningHook
-from mmprune.engine.lock import is_writer, locked
-from mmprune.engine.safe_runner import SafeRunner
-from mmprune.evaluation.report import Report
+from mmprune.engine.runner import SafeRunner
+from mmprune.report.report import Report
+from mmprune.storage.lock import is_writer, locked
 
 
 class PruningRunner(SafeRunner):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 
 SHAPES = {
     'one-shot': lambda t: 1.0,

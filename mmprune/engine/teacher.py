@@ -11,10 +11,10 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
-from mmprune.checkpoint import load, save
-from mmprune.files import write_atomically
-from mmprune.hosts import unwrap
-from mmprune.registry import ConfigError
+from mmprune.checkpoint.state import load, save
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import unwrap
+from mmprune.storage.files import write_atomically
 
 #: In the work dir; written before anything is cut, so that no checkpoint of the run can be without it.
 FILE = 'teacher.pth'

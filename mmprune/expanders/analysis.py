@@ -9,11 +9,11 @@ import numpy as np
 from scipy.linalg import block_diag
 from torch import Tensor
 
-from mmprune.evaluation.complexity import module_flops
-from mmprune.evaluation.report import human, table
 from mmprune.expanders.properties import GraphProperties, properties_of
 from mmprune.expanders.sparse_layer import SparseLayer
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
+from mmprune.measure.complexity import module_flops
+from mmprune.report.report import human, table
 
 HEAD = (
     'layer',

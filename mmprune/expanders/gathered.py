@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmprune.hosts import Scope
-from mmprune.masking import masks, remove_masks
-from mmprune.tracing import tracing_mode
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
+from mmprune.surgery.masking import masks, remove_masks
 
 RUNS = 5
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from mmprune.checkpoint import make_loadable
+from mmprune.checkpoint.state import make_loadable
+from mmprune.errors import ConfigError
 from mmprune.models.published import published_keys_of, rename_published
-from mmprune.registry import MODELS, ConfigError
+from mmprune.registry import MODELS
 
 
 @MODELS.register_module(name='Pruned')

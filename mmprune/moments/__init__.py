@@ -1,5 +1,6 @@
 """Moments of activations from batch norms, and the algebra of repairs on them; pure functions in float64."""
 
+from mmprune.images.noise import noise_like
 from mmprune.moments.border import tap_coverage
 from mmprune.moments.chain import (
     READER_RHO,
@@ -17,7 +18,6 @@ from mmprune.moments.elimination import eliminate, elimination_scores
 from mmprune.moments.hermite import activation_moments, hermite_coefficients
 from mmprune.moments.masked import correct_norm, masked_statistics
 from mmprune.moments.measure import MomentStream, batch_statistics, measure_moments, measure_sizes
-from mmprune.moments.noise import noise_like
 from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction, removed_units
 from mmprune.moments.retention import retention_costs
 

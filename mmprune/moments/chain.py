@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Pool, Site
 from mmprune.moments.correlation import (
     correlation,
     fit_rho,
@@ -17,7 +18,6 @@ from mmprune.moments.correlation import (
     tap_correlation,
 )
 from mmprune.moments.hermite import activation_moments
-from mmprune.sites import Activation, Branch, Depthwise, Norm, Pool, Site
 
 #: Correlation of neighbouring pixels where no batch norm tells it.
 DEFAULT_RHO = 0.8

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmprune.graph.site import Norm, Site
 from mmprune.moments.chain import UnknownMomentsError, branch_moments
 from mmprune.moments.correlation import (
     correlation,
@@ -18,7 +19,6 @@ from mmprune.moments.correlation import (
     tap_correlation,
 )
 from mmprune.moments.measure import measure_moments
-from mmprune.sites import Norm, Site
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from mmprune.graph.site import Site
 from mmprune.moments.measure import batch_statistics
-from mmprune.sites import Site
 
 #: Mean and variance of a batch norm's input, each of shape ``(c,)``, float64.
 Statistics = Mapping[nn.Module, tuple[Tensor, Tensor]]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from mmprune.graph.site import Branch
 from mmprune.moments.chain import Moments
-from mmprune.sites import Branch
 
 #: How many numbers are taken into a sum at a time.
 CHUNK = 1_000_000

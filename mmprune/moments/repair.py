@@ -1,6 +1,7 @@
 """Least squares of activations, and what it does to the statistics of the next layer.
 
-Reader weights are written ``(n, o, t)``: unit × output × tap, as :meth:`mmprune.sites.Branch.read_weight` gives them.
+Reader weights are written ``(n, o, t)``: unit × output × tap, as :meth:`mmprune.graph.site.Branch.read_weight` gives
+them.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mmprune.evaluation.report import LayerRow
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
+from mmprune.report.report import LayerRow
 from mmprune.restorers.base import Restorer
 
 Images = Iterable[Tensor] | None

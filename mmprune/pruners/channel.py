@@ -11,19 +11,22 @@ from torch import Tensor, nn
 
 from mmprune.allocators.base import Allocator, Layer, split_target
 from mmprune.allocators.budget import search_ratio
-from mmprune.checkpoint import structure_of
+from mmprune.checkpoint.state import structure_of
 from mmprune.criteria.base import Criterion
 from mmprune.distortion.cuts import ChannelCut
-from mmprune.equivalence import Keeps, refuse_wrong_groups
-from mmprune.evaluation.complexity import CostModel
-from mmprune.evaluation.latency import FAST_MULTIPLE, LatencyModel
-from mmprune.evaluation.report import LayerRow
-from mmprune.graph import OUTPUT, ChannelGroup, check_patterns, describe, find_groups, matches
-from mmprune.hosts import Scope
+from mmprune.errors import ConfigError
+from mmprune.graph.find import OUTPUT, find_groups
+from mmprune.graph.group import ChannelGroup, Keeps
+from mmprune.graph.patterns import check_patterns, describe, matches
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
+from mmprune.graph.verify import refuse_wrong_groups
+from mmprune.measure.complexity import CostModel
+from mmprune.measure.latency import FAST_MULTIPLE, LatencyModel
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.channel_plan import ChannelPlan, zero_columns
-from mmprune.registry import ALLOCATORS, CRITERIA, PRUNERS, ConfigError, build_part
-from mmprune.tracing import tracing_mode
+from mmprune.registry import ALLOCATORS, CRITERIA, PRUNERS, build_part
+from mmprune.report.report import LayerRow
 
 
 @PRUNERS.register_module()

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mmprune.checkpoint import structure_of
-from mmprune.equivalence import TOLERANCE, removed_channels, slice_groups, slicing_error
-from mmprune.graph import ChannelGroup
-from mmprune.hosts import Scope
+from mmprune.checkpoint.state import structure_of
+from mmprune.graph.group import ChannelGroup, removed_channels
+from mmprune.graph.scope import Scope
+from mmprune.graph.site import Site
+from mmprune.graph.verify import TOLERANCE, slice_groups, slicing_error
 from mmprune.pruners.base import Images, Plan
 from mmprune.restorers.base import Restorer
-from mmprune.sites import Site
-from mmprune.surgery import complement, widths
+from mmprune.surgery.slicing import complement, widths
 
 
 @dataclass

@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmprune.evaluation.report import LayerRow, human
+from mmprune.errors import ConfigError
 from mmprune.expanders import GraphModel, Selection
 from mmprune.expanders.base import SIDES
 from mmprune.expanders.budget import edges_by_degree, edges_by_density, edges_by_params
 from mmprune.expanders.sparse_layer import SparseLayer
-from mmprune.graph import check_patterns, is_inside, matches
-from mmprune.hosts import Scope
-from mmprune.masking import freeze_outside, masks
+from mmprune.graph.patterns import check_patterns, is_inside, matches
+from mmprune.graph.scope import Scope
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.weight import WeightPlan, layers_that_run
-from mmprune.registry import GRAPHS, PRUNERS, ConfigError, build_part
+from mmprune.registry import GRAPHS, PRUNERS, build_part
+from mmprune.report.report import LayerRow, human
 from mmprune.restorers.base import Restorer
+from mmprune.surgery.masking import freeze_outside, masks
 
 FROZEN_OUTSIDE = 'frozen-outside'
 

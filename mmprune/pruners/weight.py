@@ -14,16 +14,17 @@ from mmprune.allocators.base import Allocator, Layer
 from mmprune.allocators.budget import search_ratio
 from mmprune.allocators.global_allocator import unit_costs
 from mmprune.distortion.cuts import WeightCut
-from mmprune.evaluation.complexity import module_flops
-from mmprune.evaluation.report import LayerRow
-from mmprune.graph import check_patterns, is_inside, matches
-from mmprune.hosts import Scope
-from mmprune.masking import attach_mask
+from mmprune.errors import ConfigError
+from mmprune.graph.patterns import check_patterns, is_inside, matches
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
+from mmprune.measure.complexity import module_flops
 from mmprune.pruners.base import Images, Plan, Pruner
-from mmprune.registry import ALLOCATORS, PRUNERS, ConfigError, build_part
+from mmprune.registry import ALLOCATORS, PRUNERS, build_part
+from mmprune.report.report import LayerRow
 from mmprune.restorers.base import Restorer
-from mmprune.surgery import MASK
-from mmprune.tracing import tracing_mode
+from mmprune.surgery.masking import attach_mask
+from mmprune.surgery.slicing import MASK
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
-from mmprune.sites import Site
+from mmprune.graph.site import Site
 
 
 class Restorer(ABC):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmprune.graph.site import Site
 from mmprune.moments import DriftCorrection, norm_statistics
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
-from mmprune.sites import Site
 
 
 @RESTORERS.register_module()

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmprune.graph.site import Branch, Site
 from mmprune.moments import Moments, UnknownMomentsError, branch_moments, chain_key
 from mmprune.registry import RESTORERS
 from mmprune.restorers.lbyl_auto import largest_penalty, mismatch_of, smallest_matching
 from mmprune.restorers.mixing import Filters, MixingRestorer, Statistics
 from mmprune.restorers.shifted_systems import ShiftedSystems, solve_one
-from mmprune.sites import Branch, Site
 
 #: λ1/λ2 of the published default, 1e-5 and 2e-3.
 PROPORTION = 1 / 200

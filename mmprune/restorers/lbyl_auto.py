@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mmprune.graph.site import Branch
 from mmprune.moments import Moments, output_mean, output_variance, reader_taps
 from mmprune.restorers.shifted_systems import ShiftedSystems
-from mmprune.sites import Branch
 
 #: Used where nothing can be measured: the published values.
 DEFAULT_LAMBDA = 2e-3

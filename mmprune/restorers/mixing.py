@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmprune.graph.site import Branch, Norm, Site
 from mmprune.restorers.base import Restorer
-from mmprune.sites import Branch, Norm, Site
 
 #: A unit whose ``|γ|`` or running variance lies below is a constant map: it neither replaces others nor is replaced.
 GAMMA_FLOOR, VARIANCE_FLOOR = 1e-8, 1e-12

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from mmprune.graph.site import Branch, Site
 from mmprune.moments import (
     DriftCorrection,
     Moments,
@@ -29,7 +30,6 @@ from mmprune.moments import (
 )
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
-from mmprune.sites import Branch, Site
 
 
 @RESTORERS.register_module()

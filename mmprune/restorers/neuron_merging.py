@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmprune.graph.site import Branch, Site
 from mmprune.registry import RESTORERS
 from mmprune.restorers.mixing import Filters, MixingRestorer, Statistics
-from mmprune.sites import Branch, Site
 
 
 @RESTORERS.register_module()

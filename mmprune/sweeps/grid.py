@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mmengine.config import Config, DictAction
 
 from mmprune.engine.config import prepare_config
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from mmprune.sweeps.cells import flat
 
 LONGEST_NAME = 120

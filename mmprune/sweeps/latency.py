@@ -12,8 +12,8 @@ import torch
 
 from mmprune.engine.cli import load_model
 from mmprune.engine.config import make_loadable_config
-from mmprune.evaluation.latency import measure_latency
-from mmprune.files import write_atomically
+from mmprune.measure.latency import measure_latency
+from mmprune.storage.files import write_atomically
 from mmprune.sweeps.launch import Run
 
 #: What the last stage of a run leaves its network in.

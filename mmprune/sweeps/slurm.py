@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmprune.files import write_atomically
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
+from mmprune.storage.files import write_atomically
 from mmprune.sweeps.launch import Run
 
 

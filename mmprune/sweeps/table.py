@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
-from mmprune.evaluation.report import human
-from mmprune.files import write_atomically
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
+from mmprune.report.report import human
+from mmprune.storage.files import write_atomically
 from mmprune.sweeps import latency
 from mmprune.sweeps.launch import Run
 

@@ -1,4 +1,4 @@
-"""Slow, literal solutions of the knapsack that ``mmprune.allocators.solvers`` solves."""
+"""Slow, literal solutions of the knapsack that ``mmprune.allocators.knapsack`` solves."""
 
 from itertools import product
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmprune.allocators.solvers import METHODS, solve, total
+from mmprune.allocators.knapsack import METHODS, solve, total
 from tests.oracles.knapsack import brute_force, literal_dp
 
 SPARSITY = np.array([0, 0.25, 0.5, 0.75, 1])

@@ -12,8 +12,8 @@ import mmprune
 from mmprune.analysis import LOOKS, Context
 from mmprune.engine import make_loadable_config
 from mmprune.engine.cli import load_model
-from mmprune.hosts import Scope
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import Scope
 
 ROOT = Path(__file__).parents[2]
 KEEP = ['conv1', '*.conv2', '*.downsample*']

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import mmprune
 from mmprune import CheckpointError, StructureError
-from mmprune.checkpoint import KEY, make_loadable, read_checkpoint, structure_of
-from mmprune.masking import masks
+from mmprune.checkpoint.reading import read_checkpoint
+from mmprune.checkpoint.state import KEY, make_loadable, structure_of
+from mmprune.surgery.masking import masks
 
 
 class Network(nn.Module):

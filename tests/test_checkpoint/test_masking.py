@@ -8,7 +8,7 @@ from mmengine.runner.checkpoint import get_state_dict
 from torch import nn
 
 import mmprune
-from mmprune.masking import attach_mask, freeze_outside, masks, remove_masks, trained_masks
+from mmprune.surgery.masking import attach_mask, freeze_outside, masks, remove_masks, trained_masks
 
 
 def masked_linear() -> nn.Linear:

@@ -12,7 +12,8 @@ from mmengine.optim.scheduler import OneCycleLR
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import _load_checkpoint
 
-from mmprune.safe_load import TRUST, CheckpointError, read_checkpoint
+from mmprune.checkpoint.reading import TRUST, read_checkpoint
+from mmprune.errors import CheckpointError
 
 
 class _Evil:

@@ -1,4 +1,4 @@
-"""A channel group by hand: what criteria read of ``mmprune.graph.ChannelGroup``, without tracing a network."""
+"""A channel group by hand: what criteria read of ``mmprune.graph.group.ChannelGroup``, without tracing a network."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmprune.criteria.moment_obs import MomentOBS
+from mmprune.graph.site import Activation, Branch, Norm, Site
 from mmprune.moments import branch_moments
 from mmprune.registry import CRITERIA
-from mmprune.sites import Activation, Branch, Norm, Site
 from tests.oracles import moments as oracle
 
 

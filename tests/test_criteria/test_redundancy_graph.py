@@ -12,12 +12,12 @@ from torch import nn
 import mmprune
 from mmprune.criteria import RedundancyGraph
 from mmprune.criteria.redundancy_graph import voting_members
-from mmprune.graph import find_groups
-from mmprune.hosts import Scope
+from mmprune.errors import ConfigError
+from mmprune.graph.find import find_groups
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
+from mmprune.images import GaussianNoise
 from mmprune.models import CIFARVGG, CIFARDenseNet, CIFARResNet
-from mmprune.registry import ConfigError
-from mmprune.synthesis import GaussianNoise
-from mmprune.tracing import tracing_mode
 from tests.oracles import redundancy_graph as literal
 from tests.ranks import in_ranks
 from tests.test_criteria.fake_group import make_group

@@ -10,7 +10,8 @@ from torch import nn
 
 import mmprune
 from mmprune.distillation import FeatureDistillation, FeatureLoss, Part
-from mmprune.registry import DISTILLATIONS, ConfigError, build_part
+from mmprune.errors import ConfigError
+from mmprune.registry import DISTILLATIONS, build_part
 from tests.networks import Detector, randomise
 from tests.oracles.distillation import literal_loss
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import mmprune
 from mmprune.distillation import FeatureLoss, Part, find_points
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from tests.networks import NETWORKS, mmdet, ours, randomise
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mmprune.distortion import CurveMeasurer, check_additivity
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
 from mmprune.pruners.weight import weight_cut
-from mmprune.visualization.additivity import plot_additivity
+from mmprune.report.plot_additivity import plot_additivity
 from tests.test_distortion.networks import make
 
 

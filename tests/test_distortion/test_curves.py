@@ -9,11 +9,11 @@ import torch
 import mmprune
 from mmprune.distortion import ChannelCut, CurveMeasurer
 from mmprune.distortion.curves import output_errors
-from mmprune.graph import find_groups
-from mmprune.hosts import Scope
-from mmprune.masking import attach_mask
+from mmprune.errors import ConfigError
+from mmprune.graph.find import find_groups
+from mmprune.graph.scope import Scope
 from mmprune.pruners.weight import WeightPruner, weight_cut
-from mmprune.registry import ConfigError
+from mmprune.surgery.masking import attach_mask
 from tests.oracles.rate_distortion import literal_curve
 from tests.ranks import in_ranks
 from tests.test_distortion.networks import NETWORKS, make

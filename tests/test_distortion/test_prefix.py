@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmprune.distortion import PrefixReplay
-from mmprune.tracing import flatten_tensors
+from mmprune.graph.tracing import flatten_tensors
 from tests import networks as big
 from tests.test_distortion.networks import NETWORKS, make
 

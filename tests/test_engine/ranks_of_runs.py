@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmprune.masking import masks
+from mmprune.surgery.masking import masks
 from tests.test_engine import tiny
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.datasets import SyntheticImages
 from mmprune.engine import prepare_config
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from tests.test_engine import tiny
 
 SYNTHETIC = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 from tests.ranks import in_ranks
 from tests.test_engine import ranks_of_runs, tiny
 

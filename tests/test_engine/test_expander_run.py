@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmprune.checkpoint import read_checkpoint
-from mmprune.evaluation.report import Report
+from mmprune.checkpoint.reading import read_checkpoint
+from mmprune.report.report import Report
 from tests.test_engine import tiny
 
 EXPANDERS = """

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmpretrain.apis import ImageClassificationInferencer, get_model
 
 import mmprune
-from mmprune.checkpoint import structure_of
+from mmprune.checkpoint.state import structure_of
 from mmprune.engine import prepare_config
 from mmprune.registry import MODELS
 from tests.test_engine import tiny

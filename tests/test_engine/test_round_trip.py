@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import mmprune
-from mmprune.checkpoint import read_checkpoint, structure_of
-from mmprune.evaluation.report import Report
+from mmprune.checkpoint.reading import read_checkpoint
+from mmprune.checkpoint.state import structure_of
 from mmprune.registry import MODELS
+from mmprune.report.report import Report
 from tests.test_engine import tiny
 
 FINETUNE = "\npruning['finetune'] = True\n"

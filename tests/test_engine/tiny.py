@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 from mmengine.config import Config
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 
 _numbers = itertools.count()
 ROOT = Path(__file__).parents[2]

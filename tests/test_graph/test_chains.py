@@ -9,9 +9,9 @@ import torchvision
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmprune.graph import find_groups
-from mmprune.hosts import Scope
-from mmprune.sites import Activation, Depthwise, Norm, Pool, Unknown
+from mmprune.graph.find import find_groups
+from mmprune.graph.scope import Scope
+from mmprune.graph.site import Activation, Depthwise, Norm, Pool, Unknown
 from tests.networks import NETWORKS, randomise
 
 

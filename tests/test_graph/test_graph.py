@@ -7,12 +7,13 @@ import torch
 import torchvision
 from torch import nn
 
-from mmprune.equivalence import refuse_wrong_groups
-from mmprune.evaluation.complexity import measure
-from mmprune.graph import GraphError, find_groups, matches
-from mmprune.hosts import Scope
+from mmprune.errors import ConfigError, GraphError
+from mmprune.graph.find import find_groups
+from mmprune.graph.patterns import matches
+from mmprune.graph.scope import Scope
+from mmprune.graph.verify import refuse_wrong_groups
+from mmprune.measure.complexity import measure
 from mmprune.pruners import ChannelPruner
-from mmprune.registry import ConfigError
 from tests.networks import NETWORKS, Detector, mmdet, ours, randomise
 from tests.oracles.zeroing import distance, outputs, zeroed_copy
 

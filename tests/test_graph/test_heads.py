@@ -9,8 +9,10 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmprune
-from mmprune.hosts import Scope
-from mmprune.registry import MODELS, ConfigError
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import flatten_tensors
+from mmprune.registry import MODELS
 from tests.detectors import mask_rcnn, retinanet
 from tests.networks import randomise
 from tests.oracles.zeroing import distance, zeroed_copy
@@ -18,7 +20,7 @@ from tests.oracles.zeroing import distance, zeroed_copy
 IMAGES = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
-def prune(model: nn.Module, target: object, **options: object) -> tuple[nn.Module, mmprune.evaluation.report.Report]:
+def prune(model: nn.Module, target: object, **options: object) -> tuple[nn.Module, mmprune.report.report.Report]:
     dense = copy.deepcopy(model)
     pruner = dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5), **options)
     return dense, mmprune.prune(model, IMAGES, target, pruner, restorer=None)
@@ -28,9 +30,7 @@ def same_outputs(dense: nn.Module, model: nn.Module, target: object) -> bool:
     """Every output, of the heads too, is that of the dense network with the removed channels zeroed."""
     nets = zeroed_copy(dense, model._mmprune_structure.to_json()), model
     with torch.no_grad():
-        maps = [
-            mmprune.tracing.flatten_tensors(Scope.of(net, IMAGES, target).with_heads().forward(IMAGES)) for net in nets
-        ]
+        maps = [flatten_tensors(Scope.of(net, IMAGES, target).with_heads().forward(IMAGES)) for net in nets]
     return distance(*maps) < 1e-4
 
 

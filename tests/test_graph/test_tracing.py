@@ -4,7 +4,7 @@ from collections import OrderedDict, defaultdict, namedtuple
 
 import torch
 
-from mmprune.tracing import flatten_tensors, map_tensors
+from mmprune.graph.tracing import flatten_tensors, map_tensors
 
 Pair = namedtuple('Pair', 'left right')
 

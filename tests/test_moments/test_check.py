@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmprune.graph import find_groups
+from mmprune.graph.find import find_groups
 from mmprune.moments import check_moments
 from mmprune.moments.correlation import kernel_size, layer_filters, output_variances, tap_correlation
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmprune.graph.site import Branch
 from mmprune.moments import (
     Moments,
     batch_statistics,
@@ -15,7 +16,6 @@ from mmprune.moments import (
     norm_statistics,
 )
 from mmprune.moments.measure import MomentStream
-from mmprune.sites import Branch
 
 
 def small_net():

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import mmprune
-from mmprune.checkpoint import structure_of
-from mmprune.evaluation.complexity import measure
-from mmprune.hosts import Scope
+from mmprune.checkpoint.state import structure_of
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import Scope
+from mmprune.measure.complexity import measure
 from mmprune.pruners import ChannelPruner
-from mmprune.registry import PRUNERS, ConfigError, build_part
-from mmprune.structure import Structure
+from mmprune.registry import PRUNERS, build_part
+from mmprune.surgery.structure import Structure
 from tests.networks import randomise
 from tests.oracles.zeroing import distance, outputs, zeroed_copy
 
@@ -314,7 +315,7 @@ def test_rounding_is_no_mistake(images, monkeypatch):
     net = randomise(
         nn.Sequential(nn.Conv2d(images.shape[1], 96, 3), nn.BatchNorm2d(96), nn.ReLU(), nn.Conv2d(96, 40, 3))
     )
-    monkeypatch.setattr('mmprune.equivalence.TOLERANCE', 1e-11)
+    monkeypatch.setattr('mmprune.graph.verify.TOLERANCE', 1e-11)
     monkeypatch.setattr('mmprune.pruners.channel_plan.TOLERANCE', 1e-11)
     parameters, before = list(net.parameters()), copy.deepcopy(net.state_dict())
     plan = pruner().plan(Scope.of(net, images))

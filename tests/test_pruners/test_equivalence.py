@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from mmprune.checkpoint import structure_of
-from mmprune.hosts import Scope
+from mmprune.checkpoint.state import structure_of
+from mmprune.graph.scope import Scope
 from mmprune.pruners import ChannelPruner
-from mmprune.structure import Structure
+from mmprune.surgery.structure import Structure
 from tests.networks import NETWORKS, randomise
 from tests.oracles.zeroing import distance, outputs, zeroed_copy
 

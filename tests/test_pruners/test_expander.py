@@ -13,12 +13,13 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmprune
+from mmprune.errors import ConfigError
 from mmprune.expanders import top_singular_values
 from mmprune.expanders.sparse_layer import SparseLayer
-from mmprune.hosts import Scope
-from mmprune.masking import masks, remove_masks, trained_masks
+from mmprune.graph.scope import Scope
 from mmprune.pruners import ExpanderPruner
-from mmprune.registry import MODELS, ConfigError
+from mmprune.registry import MODELS
+from mmprune.surgery.masking import masks, remove_masks, trained_masks
 from tests.test_models.conftest import CONFIGS
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -235,7 +236,7 @@ def test_graphs_are_shared_by_shape_only_on_request():
 SCRIPT = """
 import hashlib, json, torch, mmprune
 from tests.test_pruners.test_expander import make, prune
-from mmprune.masking import masks
+from mmprune.surgery.masking import masks
 found = {}
 for graph in ('Random', 'XNet', 'RandomRegular'):
     prune(net := make(), graph=graph, seed=5, select=dict(by='expansion', candidates=4, samples=50))

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import mmprune
-from mmprune.evaluation.complexity import measure, module_flops
-from mmprune.hosts import Scope
-from mmprune.masking import masks, remove_masks
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import Scope
+from mmprune.measure.complexity import measure, module_flops
 from mmprune.pruners import WeightPruner
-from mmprune.registry import ConfigError
+from mmprune.surgery.masking import masks, remove_masks
 
 
 def make():

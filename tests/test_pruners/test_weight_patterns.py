@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import mmprune
-from mmprune.masking import masks
+from mmprune.errors import ConfigError
 from mmprune.pruners import WeightPruner
 from mmprune.pruners.weight import pattern_mask
-from mmprune.registry import ConfigError
+from mmprune.surgery.masking import masks
 
 
 def test_two_of_four_stay_along_the_input_channels():

@@ -10,9 +10,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmprune
-from mmprune.masking import masks
 from mmprune.models import published_keys_of, rename_published
 from mmprune.registry import MODELS
+from mmprune.surgery.masking import masks
 from tests.networks import randomise
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
@@ -55,7 +55,7 @@ def test_only_running_statistics_move():
 
 def test_means_and_variances_are_those_of_the_masked_network():
     """On inputs like the noise itself the repaired statistics are nearly the true ones."""
-    from mmprune.moments.noise import noise_like
+    from mmprune.images.noise import noise_like
 
     net = make()
     images = torch.cat(list(noise_like(torch.zeros(1, 3, 16, 16))))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.engine.schedule import Schedule
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from tests.test_engine import tiny
 
 ITERATIVE = """

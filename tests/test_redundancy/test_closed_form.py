@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmprune.redundancy import SimilarityStream, white_noise_agreement
-from mmprune.redundancy.hash import hash_basis
+from mmprune.criteria.redundancy import SimilarityStream, white_noise_agreement
+from mmprune.criteria.redundancy.hash import hash_basis
 
 
 def measured(conv: nn.Conv2d, images: int, size: int, dc: bool = True) -> torch.Tensor:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmprune.redundancy import decompose, removal_levels
-from mmprune.redundancy.decomposition import max_core
+from mmprune.criteria.redundancy import decompose, removal_levels
+from mmprune.criteria.redundancy.decomposition import max_core
 from tests.oracles import redundancy_graph as literal
 
 

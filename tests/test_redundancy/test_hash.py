@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmprune.redundancy import hash_basis, hash_signs, is_informative
+from mmprune.criteria.redundancy import hash_basis, hash_signs, is_informative
 from tests.oracles import redundancy_graph as literal
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmprune.redundancy import search_threshold
+from mmprune.criteria.redundancy import search_threshold
 
 
 def test_finds_the_largest_share_that_meets_the_target():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmprune.redundancy import SimilarityStream, batch_statistics, collect, decompose
+from mmprune.criteria.redundancy import SimilarityStream, batch_statistics, collect, decompose
 from tests.oracles import redundancy_graph as literal
 
 

@@ -5,12 +5,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Pool, Site
 from mmprune.moments import branch_moments
 from mmprune.registry import RESTORERS
 from mmprune.restorers.lbyl import LBYL, layer_problem, normalised, ridge
 from mmprune.restorers.lbyl_auto import mismatch_of
 from mmprune.restorers.mixing import Statistics, removed_units, scale_matrix
-from mmprune.sites import Activation, Branch, Depthwise, Norm, Pool, Site
 from tests.hand_made_sites import RELU, HandMade, random_state
 from tests.oracles import lbyl as oracle
 from tests.test_restorers.published_outputs import NETS, cases, check

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Pool, Site
 from mmprune.moments import branch_moments
 from mmprune.moments.correlation import tap_correlation
 from mmprune.registry import RESTORERS
 from mmprune.restorers.moment import MomentRestoration
-from mmprune.sites import Activation, Branch, Depthwise, Norm, Pool, Site
 from tests.oracles import moments as oracle
 
 RELU = Activation('relu', F.relu)

@@ -8,10 +8,10 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmprune.hosts import Scope
+from mmprune.errors import ConfigError, StructureError
+from mmprune.graph.scope import Scope
 from mmprune.pruners import ChannelPruner
-from mmprune.registry import ConfigError
-from mmprune.structure import Structure, StructureError
+from mmprune.surgery.structure import Structure
 from tests.networks import randomise
 from tests.oracles.zeroing import distance, outputs, zeroed_copy
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mmprune.hosts import Scope
-from mmprune.masking import attach_mask
+from mmprune.graph.scope import Scope
 from mmprune.pruners import ChannelPruner
-from mmprune.surgery import Undo, complement, keep_inputs, keep_outputs, widths
+from mmprune.surgery.masking import attach_mask
+from mmprune.surgery.slicing import Undo, complement, keep_inputs, keep_outputs, widths
 
 KEEP = torch.tensor([0, 2, 3])
 

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from mmprune.engine import prepare_config
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from mmprune.sweeps import cells_of, option_text, parse_grid
 from tests.test_engine import tiny
 

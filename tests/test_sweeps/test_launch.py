@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmprune.registry import ConfigError
+from mmprune.errors import ConfigError
 from mmprune.sweeps import Run, cells_of, parse_grid, rows_of, runs_of, write_array, write_tables
 from mmprune.sweeps.launch import Launcher, _claimed
 from mmprune.sweeps.slurm import submit

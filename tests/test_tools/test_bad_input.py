@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 from tests.test_engine import tiny
 
 QUICK = "\npruning['evaluate'] = False\n"

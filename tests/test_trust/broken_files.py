@@ -19,12 +19,12 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 import mmprune
-from mmprune.checkpoint import KEY, make_loadable
-from mmprune.evaluation.report import Report
-from mmprune.redundancy import load_information
-from mmprune.safe_load import CheckpointError, read_checkpoint
-from mmprune.structure import StructureError
-from mmprune.synthesis import ImageStore
+from mmprune.checkpoint.reading import read_checkpoint
+from mmprune.checkpoint.state import KEY, make_loadable
+from mmprune.criteria.redundancy import load_information
+from mmprune.errors import CheckpointError, StructureError
+from mmprune.images import ImageStore
+from mmprune.report.report import Report
 from tests.test_trust.fuzz import VALUES
 from tests.test_trust.small import EXAMPLE, UNIFORM, images, network
 

@@ -23,7 +23,8 @@ from mmengine.config import Config
 import mmprune
 from mmprune.engine import prepare_config
 from mmprune.engine.cli import USER_ERRORS
-from mmprune.hosts import Scope
+from mmprune.errors import ConfigError
+from mmprune.graph.scope import Scope
 from mmprune.registry import (
     ALLOCATORS,
     CRITERIA,
@@ -32,7 +33,6 @@ from mmprune.registry import (
     PRUNERS,
     RESTORERS,
     SYNTHESIZERS,
-    ConfigError,
     Registry,
     build_part,
 )

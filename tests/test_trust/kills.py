@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 from tests.test_engine import tiny
 
 #: Every kind of long work: images are made, curves measured, the network is pruned and learns from its dense self.

@@ -9,7 +9,8 @@ import torch
 from mmengine.runner import checkpoint as host
 
 import mmprune
-from mmprune.safe_load import TRUST, CheckpointError, read_checkpoint
+from mmprune.checkpoint.reading import TRUST, read_checkpoint
+from mmprune.errors import CheckpointError
 from tests.test_trust import broken_files
 from tests.test_trust.fuzz import met_badly
 from tests.test_trust.small import network

@@ -6,12 +6,13 @@ from itertools import islice
 
 import pytest
 
-from mmprune.arguments import wrong_argument
 from mmprune.engine import prepare_config, prepare_training_config
+from mmprune.errors import ConfigError
+from mmprune.images import DeepInversion, PinkNoise
+from mmprune.options import wrong_argument
 from mmprune.pruners.channel import ChannelPruner
 from mmprune.pruners.expander import ExpanderPruner
-from mmprune.registry import PRUNERS, ConfigError, build_part
-from mmprune.synthesis import DeepInversion, PinkNoise
+from mmprune.registry import PRUNERS, build_part
 from tests.test_engine import tiny
 from tests.test_trust import fuzz
 

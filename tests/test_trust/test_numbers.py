@@ -10,7 +10,8 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 import mmprune
-from mmprune.registry import ALLOCATORS, CRITERIA, RESTORERS, ConfigError
+from mmprune.errors import ConfigError
+from mmprune.registry import ALLOCATORS, CRITERIA, RESTORERS
 from tests.test_trust.small import EXAMPLE, UNIFORM, assert_sound, images, network, part
 
 

@@ -20,13 +20,12 @@ import pytest
 import torch
 from mmengine.fileio import LocalBackend
 
-from mmprune.checkpoint import read_checkpoint
+from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.engine import cli
-from mmprune.engine.lock import locked
-from mmprune.engine.safe_runner import latest_checkpoint
-from mmprune.files import WriteError, write_atomically
-from mmprune.registry import ConfigError
-from mmprune.safe_load import CheckpointError
+from mmprune.engine.resume import latest_checkpoint
+from mmprune.errors import CheckpointError, ConfigError
+from mmprune.storage.files import WriteError, write_atomically
+from mmprune.storage.lock import locked
 from tests.test_engine import tiny
 from tests.test_tools.test_bad_input import error_of
 from tests.test_trust.broken_files import laughs
@@ -67,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize('is_main', [True, False])
 def test_one_process_writes_the_metrics_of_a_test(tmp_path: Path, finished: tuple[Path, Path], is_main: bool) -> None:
     config, run = finished
-    with mock.patch('mmprune.engine.safe_runner.is_main_process', return_value=is_main):
+    with mock.patch('mmprune.engine.runner.is_main_process', return_value=is_main):
         tiny.call('test', config, run / 'finetuned.pth', '--work-dir', tmp_path)
     assert len(list(tmp_path.glob('*/*.json'))) == is_main
 

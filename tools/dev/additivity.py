@@ -18,11 +18,11 @@ from mmengine.runner import load_checkpoint
 
 from mmprune.distortion import CurveMeasurer, check_additivity
 from mmprune.engine.config import make_loadable_config
-from mmprune.engine.images import LoaderImages
-from mmprune.files import write_atomically
-from mmprune.hosts import Scope
+from mmprune.graph.scope import Scope
+from mmprune.images.loader import LoaderImages
 from mmprune.registry import MODELS, PRUNERS, build_part
-from mmprune.visualization.additivity import plot_additivity
+from mmprune.report.plot_additivity import plot_additivity
+from mmprune.storage.files import write_atomically
 
 
 def main() -> None:

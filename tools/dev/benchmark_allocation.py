@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmprune.allocators.solvers import solve, total  # noqa: E402
+from mmprune.allocators.knapsack import solve, total  # noqa: E402
 from tests.oracles.knapsack import literal_dp  # noqa: E402
 
 

@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from mmprune.distortion import CurveMeasurer  # noqa: E402
-from mmprune.files import write_atomically  # noqa: E402
-from mmprune.hosts import Scope  # noqa: E402
+from mmprune.graph.scope import Scope  # noqa: E402
 from mmprune.pruners.weight import weight_cut  # noqa: E402
 from mmprune.registry import MODELS  # noqa: E402
+from mmprune.storage.files import write_atomically  # noqa: E402
 from tests.oracles.rate_distortion import literal_curve  # noqa: E402
 
 

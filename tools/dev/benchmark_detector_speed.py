@@ -33,9 +33,9 @@ sys.path[:1] = [str(ROOT)]
 import mmprune  # noqa: E402
 import mmprune.pipeline  # noqa: E402
 from mmprune.deployment import export  # noqa: E402
-from mmprune.evaluation.report import versions  # noqa: E402
-from mmprune.files import write_atomically  # noqa: E402
 from mmprune.registry import MODELS  # noqa: E402
+from mmprune.report.report import versions  # noqa: E402
+from mmprune.storage.files import write_atomically  # noqa: E402
 from tests.networks import randomise  # noqa: E402
 
 SHAPE = (1, 3, 480, 800)

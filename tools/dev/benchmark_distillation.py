@@ -24,8 +24,8 @@ from torch import nn
 
 import mmprune
 from mmprune.distillation import FeatureDistillation
-from mmprune.files import write_atomically
 from mmprune.models import CIFARVGG, CIFARResNet, WideCIFARResNet
+from mmprune.storage.files import write_atomically
 
 NETWORKS = {
     'resnet18': (lambda: WideCIFARResNet(18, stem_pool=True), ['conv1', '*.conv2', '*.downsample*']),

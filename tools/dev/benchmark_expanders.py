@@ -32,9 +32,9 @@ from mmprune.expanders import RandomRegular  # noqa: E402
 from mmprune.expanders.base import edge_count  # noqa: E402
 from mmprune.expanders.gathered import GatheredConv2d, gather_convs  # noqa: E402
 from mmprune.expanders.sparse_layer import SparseLayer  # noqa: E402
-from mmprune.masking import remove_masks  # noqa: E402
 from mmprune.models import CIFARVGG, MLPNeck  # noqa: E402
 from mmprune.pruners import ExpanderPruner  # noqa: E402
+from mmprune.surgery.masking import remove_masks  # noqa: E402
 from tests.oracles import expanders as literal  # noqa: E402
 
 #: Layers of VGG-16-BN: inputs, outputs, side of the feature map.

@@ -26,9 +26,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mmprune.graph.site import Activation, Branch, Norm, Site  # noqa: E402
 from mmprune.restorers.lbyl import LBYL  # noqa: E402
 from mmprune.restorers.mixing import leading_norm, removed_units  # noqa: E402
-from mmprune.sites import Activation, Branch, Norm, Site  # noqa: E402
 from tests.oracles import lbyl as oracle  # noqa: E402
 
 RELU = Activation('relu', torch.relu)

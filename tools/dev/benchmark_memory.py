@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 import mmprune
-from mmprune.files import write_atomically
+from mmprune.storage.files import write_atomically
 
 OUT = Path(__file__).parents[2] / 'tests' / 'memory.json'
 

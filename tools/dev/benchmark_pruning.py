@@ -38,7 +38,7 @@ def build() -> object:
 
 def prune_with_mmprune(model: object, example: object) -> dict[str, float]:
     """Seconds per part."""
-    from mmprune.hosts import Scope
+    from mmprune.graph.scope import Scope
     from mmprune.pruners import ChannelPruner
 
     start = time.perf_counter()

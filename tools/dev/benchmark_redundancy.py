@@ -20,12 +20,12 @@ import torchvision
 from torch import nn
 
 from mmprune.criteria import RedundancyGraph
-from mmprune.graph import find_groups
-from mmprune.hosts import Scope
+from mmprune.criteria.redundancy import SimilarityStream, decompose
+from mmprune.criteria.redundancy.decomposition import max_core
+from mmprune.graph.find import find_groups
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
 from mmprune.models import CIFARVGG
-from mmprune.redundancy import SimilarityStream, decompose
-from mmprune.redundancy.decomposition import max_core
-from mmprune.tracing import tracing_mode
 from tests.oracles import redundancy_graph as literal
 
 

@@ -29,14 +29,14 @@ from torch import nn
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from mmprune.files import write_atomically  # noqa: E402
-from mmprune.hosts import Scope  # noqa: E402
+from mmprune.graph.scope import Scope  # noqa: E402
+from mmprune.images import DeepInversion  # noqa: E402
+from mmprune.images.inverted_network import InvertedNetwork  # noqa: E402
+from mmprune.images.phase import Phase  # noqa: E402
+from mmprune.images.pixel_range import pixel_range  # noqa: E402
 from mmprune.models.published import published_keys_of, rename_published  # noqa: E402
 from mmprune.registry import MODELS  # noqa: E402
-from mmprune.synthesis import DeepInversion  # noqa: E402
-from mmprune.synthesis.inverted_network import InvertedNetwork  # noqa: E402
-from mmprune.synthesis.phase import Phase  # noqa: E402
-from mmprune.synthesis.pixel_range import pixel_range  # noqa: E402
+from mmprune.storage.files import write_atomically  # noqa: E402
 from tests.oracles import deep_inversion as oracle  # noqa: E402
 
 NETS = {'resnet56': ('resnet56_nm_cifar.py', 'resnet56_nm_cifar10.pth'), 'resnet18': ('resnet18_dfbf_cifar.py', None)}

@@ -33,8 +33,8 @@ sys.path[:1] = [str(ROOT)]
 
 import torch  # noqa: E402
 
-from mmprune.evaluation.report import versions  # noqa: E402
-from mmprune.files import write_atomically  # noqa: E402
+from mmprune.report.report import versions  # noqa: E402
+from mmprune.storage.files import write_atomically  # noqa: E402
 from tools.dev.coverage_cases import Case, cases, make_shallow_classes  # noqa: E402
 
 #: Largest difference to the zeroed dense network, relative to the largest value of the output.
@@ -54,10 +54,10 @@ def check(case: Case) -> dict:
     """
     import mmprune
     import mmprune.pipeline
-    from mmprune.equivalence import double_precision
-    from mmprune.graph import GraphError
-    from mmprune.hosts import Scope, heads_of
-    from mmprune.registry import MODELS, ConfigError
+    from mmprune.errors import ConfigError, GraphError
+    from mmprune.graph.scope import Scope, heads_of
+    from mmprune.graph.verify import double_precision
+    from mmprune.registry import MODELS
     from tests.networks import randomise
     from tests.oracles.zeroing import distance, outputs, zeroed_copy
 
@@ -139,7 +139,7 @@ class _Call(torch.nn.Module):
         self.model, self._scope = scope.model, scope
 
     def forward(self, images: torch.Tensor) -> object:
-        from mmprune.tracing import flatten_tensors
+        from mmprune.graph.tracing import flatten_tensors
 
         return flatten_tensors(self._scope.forward(images))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mmprune.files import write_atomically
+from mmprune.storage.files import write_atomically
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 RANDOM = ('random_1', 'random_2', 'random_3')

@@ -275,7 +275,7 @@ def main() -> None:
             + ('not current; run python tools/dev/make_readme.py' if args.check else 'written')
         )
         if not args.check:
-            from mmprune.files import write_atomically  # imports torch, which a check can do without
+            from mmprune.storage.files import write_atomically
 
             write_atomically(path, texts[path])
     sys.exit(int(args.check and bool(stale)))

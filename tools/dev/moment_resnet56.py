@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmprune.criteria.moment_obs import site_elimination
+from mmprune.graph.site import Activation, Branch, Norm, Site
 from mmprune.restorers.moment import MomentRestoration
-from mmprune.sites import Activation, Branch, Norm, Site
 
 NETS = {
     'resnet56': ('resnet56_nm_cifar10.pth', 9, 'conv', (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),

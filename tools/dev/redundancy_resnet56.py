@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 import mmprune
 from mmprune.criteria import RedundancyGraph
-from mmprune.files import write_atomically
-from mmprune.graph import find_groups
-from mmprune.hosts import Scope
+from mmprune.graph.find import find_groups
+from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
 from mmprune.models import published_keys_of, rename_published
 from mmprune.registry import MODELS
-from mmprune.tracing import tracing_mode
+from mmprune.storage.files import write_atomically
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'configs' / 'redundancy_graph'

@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from mmprune.files import write_atomically
+from mmprune.storage.files import write_atomically
 from mmprune.sweeps.cells import arguments_of, finished, flat, shell_command
 
 WORK_DIRS = Path('work_dirs/cells')
@@ -94,8 +94,8 @@ def earlier(folder: Path, text: str) -> dict | None:
 def run_cell(name: str, cell: dict, force: bool = False) -> tuple[str, dict | None, str]:
     """Run one cell in this process; its output goes to ``log.txt``. Returns name, report and what to say about it."""
     from mmprune.engine import run as run_config
-    from mmprune.evaluation.report import Report
     from mmprune.registry import DATASETS
+    from mmprune.report.report import Report
 
     start, folder = time.perf_counter(), cell['work_dir']
     cfg = prepared(cell)

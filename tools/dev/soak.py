@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from mmprune.evaluation.report import versions
+from mmprune.report.report import versions
 from tests.test_trust import broken_files, fuzz, kills
 
 OUT = Path(__file__).parents[2] / 'tests' / 'soak.json'

@@ -14,10 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
-from mmprune.checkpoint import CheckpointError, save
-from mmprune.engine.images import LOADERS, LoaderImages, attach_images
+from mmprune.checkpoint.state import save
 from mmprune.engine.inputs import input_hashes
-from mmprune.engine.options import check_distillation, check_kinds
 from mmprune.engine.rebuild import (
     averaged,
     averages_paused,
@@ -28,15 +26,19 @@ from mmprune.engine.rebuild import (
     rewrap,
 )
 from mmprune.engine.schedule import Schedule
+from mmprune.engine.settings import check_distillation, check_kinds
 from mmprune.engine.teacher import fingerprint, keep_teacher, recall_teacher
-from mmprune.evaluation.report import Report
-from mmprune.files import write_atomically
-from mmprune.health import refuse_bad_numbers
-from mmprune.hosts import Scope, unwrap
+from mmprune.engine.training_set import attach_images
+from mmprune.errors import CheckpointError, ConfigError
+from mmprune.graph.scope import Scope, unwrap
+from mmprune.images.loader import LOADERS, LoaderImages
+from mmprune.measure.health import refuse_bad_numbers
 from mmprune.pipeline import Pipeline, seed_everything
-from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, ConfigError, build_part
-from mmprune.visualization.html_report import write_html_report
-from mmprune.visualization.widths import plot_report
+from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, build_part
+from mmprune.report.html import write_html_report
+from mmprune.report.plot_report import plot_report
+from mmprune.report.report import Report
+from mmprune.storage.files import write_atomically
 
 #: What a run says that was given no checkpoint.
 UNTRAINED = 'load_from is not set: the network being pruned has its INITIAL, untrained weights'

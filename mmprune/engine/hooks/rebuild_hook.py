@@ -5,9 +5,9 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmprune.checkpoint import structure_of
+from mmprune.checkpoint.state import structure_of
 from mmprune.engine.rebuild import reconnect_averages, rewrap
-from mmprune.hosts import unwrap
+from mmprune.graph.scope import unwrap
 from mmprune.registry import HOOKS
 
 

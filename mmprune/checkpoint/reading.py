@@ -1,0 +1,180 @@
+"""Reading checkpoints without executing anything that is in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+from mmprune.errors import CheckpointError
+
+TRUST = 'MMPRUNE_TRUST_CHECKPOINTS'
+#: How PyTorch's restricted unpickler says that it met something other than plain data.
+REFUSED = re.compile(r'(?i)unsupported global|not allowed|can only (create|build)|call reduce')
+
+
+class _OneCycle:
+    """What stands in for the schedule's class while reading, which is only named to find its curves."""
+
+    _annealing_cos = staticmethod(OneCycleParamScheduler._annealing_cos)
+    _annealing_linear = staticmethod(OneCycleParamScheduler._annealing_linear)
+
+
+#: What mmengine pickles by name: the statistics of a history, the curves of a learning rate that rises and falls.
+METHODS = {HistoryBuffer: ('current', 'max', 'mean', 'min'), _OneCycle: ('_annealing_cos', '_annealing_linear')}
+
+
+def _named_method(owner: object, name: str) -> object:
+    """What stands in for ``getattr`` while reading."""
+    if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
+        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
+    return getattr(owner, name)
+
+
+_MULTIARRAY = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+_DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', 'b1', 'U1', 'S1')
+
+#: mmengine's own bookkeeping in checkpoints of a Runner, and nothing else.
+SAFE_TYPES = [
+    HistoryBuffer,
+    (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
+    (_named_method, 'builtins.getattr'),
+    slice,
+    np.ndarray,
+    np.dtype,
+    _MULTIARRAY._reconstruct,
+    _MULTIARRAY.scalar,
+    *{type(np.dtype(kind)) for kind in _DTYPES},
+]
+
+
+def is_trusted() -> bool:
+    """Whether the user vouches for all checkpoints with an environment variable."""
+    return os.environ.get(TRUST) == '1'
+
+
+def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: object = 'cpu') -> dict:
+    """Read a checkpoint without executing anything in it.
+
+    Args:
+        path: A local file, or what one has been opened as.
+        map_location: As in ``torch.load``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: Truncated, changed since it was written, not a checkpoint, or needing code to be executed.
+    """
+    name = 'checkpoint'
+    if isinstance(path, (str, os.PathLike)):
+        name = path = Path(os.path.expanduser(os.fspath(path)))
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such checkpoint')
+    if is_trusted():
+        warnings.warn(f'{TRUST}=1: whatever code is in {name} is run with your rights', stacklevel=2)
+    try:
+        if not is_trusted():
+            _check_archive(path)
+        with torch.serialization.safe_globals(SAFE_TYPES):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=not is_trusted())
+    except Exception as error:  # whatever bytes a file may hold, the unpickler has an exception for them
+        raise CheckpointError(_explain(name, error)) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'{name}: holds a {type(checkpoint).__name__}, expected a state dict or a checkpoint')
+    if problem := _odd_contents(checkpoint):
+        raise CheckpointError(f'{name}: not a usable checkpoint: {problem}')
+    return checkpoint
+
+
+def _check_archive(file: Path | IO[bytes]) -> None:
+    """Refuse archives that PyTorch did not write like this: it checks no checksums, and inflates whatever it is told.
+
+    Raises:
+        ValueError: A record does not match its checksum, or is compressed.
+    """
+    if not zipfile.is_zipfile(file):
+        return  # the format before PyTorch 1.6, or no checkpoint at all
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError(
+                'its records are compressed, which PyTorch never does; unpack and zip it without '
+                'compression if you trust it'
+            )
+        if damaged := archive.testzip():
+            raise ValueError(f'{damaged} does not match its checksum')
+    if not isinstance(file, Path):
+        file.seek(0)
+
+
+def _odd_contents(checkpoint: dict) -> str:
+    """What would surprise those who use a checkpoint; empty if nothing does."""
+    for key in ('meta', 'message_hub', 'state_dict', 'ema_state_dict'):
+        if not isinstance(checkpoint.get(key, {}), Mapping) and (key == 'state_dict' or checkpoint[key] is not None):
+            return f'{key!r} must be a dict, got {type(checkpoint[key]).__name__}'
+    for holder in (checkpoint, checkpoint.get('state_dict'), checkpoint.get('ema_state_dict')):
+        for name in set(getattr(holder, '__dict__', ())) - {'_metadata'}:
+            delattr(holder, name)  # they could hide the methods of a dict
+        metadata = getattr(holder, '_metadata', None)
+        if metadata is not None and not (
+            isinstance(metadata, Mapping)
+            and all(isinstance(key, str) and isinstance(entry, Mapping) for key, entry in metadata.items())
+        ):
+            return 'the metadata beside the tensors must map names of modules to dicts'
+        for key, value in (holder or {}).items():
+            if isinstance(value, torch.Tensor) and (value.layout != torch.strided or value.is_meta):
+                return f'{key} must be an ordinary tensor, got a {value.layout} one on {value.device}'
+    odd = [key for key in checkpoint.get('state_dict', ()) if not isinstance(key, str)]
+    return f"keys of 'state_dict' must be names, got {odd[0]!r:.40}" if odd else ''
+
+
+def _explain(path: Path | str, error: Exception) -> str:
+    text = str(error).split('WeightsUnpickler error:')[-1].strip()
+    if isinstance(error, pickle.UnpicklingError):
+        for line in text.splitlines():
+            if REFUSED.search(line):
+                return (
+                    f'{path}: refused, because reading it could execute code ({line.strip():.160}). If you made '
+                    f'this file yourself, set {TRUST}=1: anything in the file is then run with your rights'
+                )
+    reason = text.splitlines()[0] if text else type(error).__name__
+    return f'{path}: not a readable checkpoint, truncated or damaged ({reason:.160})'
+
+
+def download(url: str, folder: str | os.PathLike | None = None) -> Path:
+    """The local copy of a published checkpoint, fetched if it is not there yet.
+
+    Args:
+        url: Where it is published.
+        folder: Where copies are kept. Defaults to the folder that mmengine uses.
+
+    Raises:
+        CheckpointError: It cannot be fetched.
+    """
+    folder = Path(folder or Path(torch.hub.get_dir()).parent / 'checkpoints')
+    path = folder / Path(urlparse(url).path).name
+    if is_main_process():
+        _fetch(url, path)
+    barrier()  # the other processes of this node find the file, those of other nodes fetch their own
+    _fetch(url, path)
+    return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path))  # renames when complete
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f'{url}: cannot be fetched ({error}); download it and give its path') from error

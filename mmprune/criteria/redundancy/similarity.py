@@ -1,0 +1,131 @@
+"""How often the hashes of two channels agree, summed over images without storing a single map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmprune.criteria.redundancy.hash import hash_signs, is_informative
+
+
+class SimilarityStream:
+    """Agreement of the hashes of ``n`` units; the state is one ``(n, n)`` matrix of whole numbers, exact in any order.
+
+    Attributes:
+        problem: Why the maps seen so far cannot be compared, or empty.
+    """
+
+    def __init__(self, width: int, hash_size: int = 8, dc: bool = True) -> None:
+        """See the class.
+
+        Args:
+            width: Number of units.
+            hash_size: Frequencies per axis, see :func:`hash_signs`.
+            dc: Whether the maps' means take part.
+        """
+        self.hash_size, self.dc, self.problem = hash_size, dc, ''
+        self.gram = torch.zeros(width, width, dtype=torch.int32)
+        self.bits = 0
+
+    def update(self, maps: Tensor) -> None:
+        """Take in maps of shape ``(N, n, s, H, W)``: ``s`` channels make one unit."""
+        height, width = maps.shape[-2:]
+        if not is_informative(height, width, self.hash_size, self.dc):
+            self.problem = f'maps of {height}×{width} pixels have no hash'
+            return
+        signs = hash_signs(maps, self.hash_size, self.dc).transpose(0, 1).flatten(1)
+        for part in signs.float().split(2**24, dim=1):  # sums up to 2**24 are exact in float32
+            self.gram = self.gram.to(part.device) + (part @ part.T).to(torch.int32)
+        self.bits += signs.shape[1]
+
+    def reduce(self) -> None:
+        """Add up what all ranks saw (nothing happens without ``torch.distributed``)."""
+        bits = torch.tensor(self.bits)
+        all_reduce(self.gram)
+        all_reduce(bits)
+        self.bits = int(bits)
+        if not self.bits and not self.problem:
+            self.problem = 'no image came by'
+
+    def similarity(self) -> Tensor:
+        """Share of equal bits of every pair of units, float64, shape ``(n, n)``; about ½ for unrelated maps."""
+        if not self.bits:
+            raise ValueError(self.problem)
+        agreements = (self.gram.cpu().double() + self.bits) / 2  # whole numbers: the quotient is correctly rounded
+        return agreements / self.bits
+
+
+def as_maps(output: object) -> Tensor | str:
+    """A layer's output as maps (N, C, H, W), or why it is none."""
+    if not isinstance(output, Tensor):
+        return f'its output is a {type(output).__name__}'
+    if output.dim() == 3:
+        return 'tokens (or sequences) are no feature maps'
+    if output.dim() == 2:
+        return 'vectors are no feature maps'
+    return output if output.dim() == 4 else f'outputs of {output.dim()} dimensions are no feature maps'
+
+
+@contextmanager
+def batch_statistics(norms: Iterable[nn.Module]) -> Iterator[None]:
+    """Batch norms normalise with the statistics of the batch for a while; their running statistics do not move."""
+    before = [(norm, norm.training, norm.momentum) for norm in norms if isinstance(norm, _BatchNorm)]
+    counts = [(norm, norm.num_batches_tracked) for norm, _, _ in before]
+    try:
+        for norm, _, _ in before:
+            norm.training, norm.momentum = True, 0.0
+            if norm.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter
+                norm.num_batches_tracked = norm.num_batches_tracked.clone()
+        yield
+    finally:
+        for (norm, training, momentum), (_, count) in zip(before, counts):
+            norm.training, norm.momentum, norm.num_batches_tracked = training, momentum, count
+
+
+@torch.no_grad()
+def collect(
+    layers: Sequence[tuple[nn.Module, Tensor]],
+    forward: Callable[[Tensor], object],
+    images: Iterable[Tensor],
+    hash_size: int = 8,
+    dc: bool = True,
+) -> list[SimilarityStream]:
+    """Watch layers while images pass, and add up over ranks.
+
+    Args:
+        layers: Modules with the channels of their units, shape ``(n, s)``.
+        forward: Runs the network on one batch; the network is in eval mode.
+        images: Batches of normalised images of shape (N, C, H, W).
+        hash_size: Frequencies per axis of the hash.
+        dc: Whether the maps' means take part.
+    """
+    streams = [SimilarityStream(len(index), hash_size, dc) for _, index in layers]
+
+    def watch(index: Tensor, stream: SimilarityStream) -> Callable[..., None]:
+        in_order = torch.equal(index, torch.arange(len(index))[:, None])
+
+        def hook(module: nn.Module, args: object, output: object) -> None:
+            maps = as_maps(output)
+            if isinstance(maps, str):
+                stream.problem = maps
+                return
+            maps = maps[:, :, None] if in_order else maps[:, index.to(maps.device)]
+            stream.update(maps)
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(index, stream)) for (module, index), stream in zip(layers, streams)]
+    try:
+        for batch in images:
+            forward(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for stream in streams:
+        stream.reduce()
+    return streams

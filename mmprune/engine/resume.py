@@ -1,0 +1,137 @@
+"""Is what a checkpoint says about optimiser, schedules and logs of the kinds that training works with?"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmprune.checkpoint.reading import read_checkpoint
+from mmprune.errors import CheckpointError
+
+NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+
+
+def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:
+    """What is wrong with the state that a runner has loaded; empty if nothing is.
+
+    Args:
+        runner: Just resumed.
+        schedules: State of every learning-rate schedule before that.
+    """
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    for number, group in enumerate(getattr(optimizer, 'param_groups', ())):
+        for key, default in optimizer.defaults.items():
+            if not _alike(default, group.get(key)):
+                return f'{key} of the optimiser is {group.get(key)!r:.40}'
+        for parameter in group['params']:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                fits = isinstance(value, Tensor) and (not value.dim() or value.shape == parameter.shape)
+                if not fits and not isinstance(value, (numbers.Real, type(None))):
+                    return f"the optimiser's {key} does not fit its parameter (group {number})"
+    for before, schedule in zip(schedules, _flat(runner.param_schedulers)):
+        now = schedule.state_dict()
+        for key, value in before.items():
+            if not _alike(value, now.get(key)):
+                return f'{key} of {type(schedule).__name__} is {now.get(key)!r:.40}'
+    hub = runner.message_hub
+    whole = all(isinstance(value, HistoryBuffer) for value in hub.log_scalars.values()) and all(
+        isinstance(value, bool) for value in hub._resumed_keys.values()
+    )
+    return '' if whole else 'its log is damaged'
+
+
+def states_of(schedules: object) -> list[dict]:
+    """The states of a runner's learning-rate schedules."""
+    return [dict(schedule.state_dict()) for schedule in _flat(schedules)]
+
+
+def _flat(schedules: object) -> list:
+    if isinstance(schedules, dict):
+        schedules = [item for items in schedules.values() for item in items]
+    return [item for item in schedules or () if hasattr(item, 'state_dict')]
+
+
+def _alike(known: object, found: object) -> bool:
+    """Whether a loaded value is of the kind of the one that it replaces."""
+    if known is None or found is None:
+        return known is None
+    if isinstance(known, bool) or isinstance(found, bool):
+        return type(known) is type(found)
+    if isinstance(known, numbers.Real) or isinstance(found, numbers.Real):
+        return (
+            isinstance(known, (numbers.Real, Tensor))
+            and isinstance(found, (numbers.Real, Tensor))
+            and abs(found) < 2**62
+        )
+    if isinstance(known, (list, tuple)) and isinstance(found, (list, tuple)):
+        return not known or len(found) > 0 and all(_alike(known[0], item) for item in found)
+    return isinstance(found, type(known))
+
+
+def run_problem(checkpoint: Mapping) -> str:
+    """Why no run can go on from a checkpoint; empty if one can."""
+    meta = checkpoint.get('meta') or {}
+    if not {'epoch', 'iter'} <= set(meta):
+        return (
+            'holds a network and no run to resume; resume from an epoch_N.pth or iter_N.pth, or give this one as '
+            'load_from'
+        )
+    for key in ('epoch', 'iter', 'seed'):
+        value = meta.get(key)
+        if not (type(value) is int and value >= 0 or (key == 'seed' and value is None)):
+            return f'is damaged: its {key} is no number'
+    return ''
+
+
+def latest_checkpoint(work_dir: str | os.PathLike, out_dir: str | None = None) -> Path | None:
+    """The checkpoint from which an interrupted run goes on: the last one, or an earlier one if that is damaged.
+
+    Args:
+        work_dir: Of the run.
+        out_dir: That of the config's CheckpointHook, if it has one.
+
+    Returns:
+        None: there is none, the run has to start from the beginning.
+
+    Raises:
+        CheckpointError: There are some, and none can be read.
+    """
+    note = Path(work_dir) / 'last_checkpoint'
+    folder = Path(work_dir) if out_dir is None else Path(out_dir) / Path(work_dir).name
+    try:
+        named = Path(note.read_text().strip()).name  # work dirs may be moved; and none points to a file elsewhere
+    except (OSError, ValueError):
+        if not note.exists():
+            return None
+        named = ''
+    limit = int(match[1]) if (match := NUMBERED.fullmatch(named)) else None
+    numbered = sorted(
+        (
+            (int(match[1]), path)
+            for path in folder.glob('*.pth')
+            if (match := NUMBERED.fullmatch(path.name)) and path.name != named
+        ),
+        reverse=True,
+    )
+    found = [folder / named] if named and (folder / named).is_file() else []
+    found += [path for number, path in numbered if limit is None or number < limit]
+    problems = []
+    for path in found:
+        try:
+            problem = run_problem(read_checkpoint(path))
+        except CheckpointError as error:
+            problem = str(error).removeprefix(f'{path}: ')
+        if not problem:
+            return path
+        problems.append(f'{path}: {problem}')
+        print_log(f'--resume: {problems[-1]}; looking for an earlier one', 'current', 30)
+    if problems:
+        raise CheckpointError(f'{problems[0]}, and no earlier one can be resumed; start anew without --resume')
+    return None

@@ -1,0 +1,131 @@
+"""What mmprune knows about its hosts: which call of a model gives plain tensors for images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from mmengine.model import BaseModel, is_model_wrapper
+from torch import Tensor, nn
+
+from mmprune.errors import ConfigError
+from mmprune.graph.heads import HeadError, check_heads, forward_with_heads, heads_of
+from mmprune.graph.tracing import map_tensors, tracing_mode
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DDP and the like."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def pixel_statistics(model: nn.Module) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of every channel, by which the model's preprocessor normalises pixels of 0 … 255."""
+    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
+    pair = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+    if not all(isinstance(item, Tensor) for item in pair):
+        return None
+    return tuple([round(float(value), 6) for value in item.flatten()] for item in pair)
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Whether a model is one of mmdet's kind, whose heads want boxes."""
+    return (
+        isinstance(model, BaseModel)
+        and hasattr(model, 'extract_feat')
+        and not (hasattr(model, 'head') and not hasattr(model, 'bbox_head'))
+    )
+
+
+def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Callable[[object], object]:
+    """The call that runs as much of a model as it takes to see the targets.
+
+    mmpretrain's classifiers run whole (``mode='tensor'``); mmdet's detectors run backbone and neck (``extract_feat``),
+    and their heads only if a target lies in one: they want boxes. Any other module is simply called; a tuple is
+    unpacked, a dict becomes keyword arguments.
+    """
+    if is_detector(model):
+        in_head = any(target.split('.')[0] in heads_of(model) for target in targets)
+        return forward_with_heads(model) if in_head else model.extract_feat
+    if isinstance(model, BaseModel) and hasattr(model, 'extract_feat'):
+        return lambda images: model(images, mode='tensor')
+
+    def call(example: object) -> object:
+        if isinstance(example, dict):
+            return model(**example)
+        return model(*example) if isinstance(example, (tuple, list)) else model(example)
+
+    return call
+
+
+def _like(example: object, parameter: Tensor) -> object:
+    """The example on the parameter's device, real numbers in its dtype."""
+    return map_tensors(lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), example)
+
+
+@dataclass
+class Scope:
+    """The part of a model that is looked at, and how to run it.
+
+    Attributes:
+        model: The whole network (not wrapped).
+        example: One batch of input for ``forward``; a tensor of shape (N, C, H, W) for mm models.
+        targets: Module paths inside which something may be removed; '' is everything.
+        forward: Runs what can be traced.
+        unseen: Why the heads of a detector are not part of it; empty if they are, or need not be.
+    """
+
+    model: nn.Module
+    example: object
+    targets: tuple[str, ...] = ('',)
+    forward: Callable[[object], object] = field(default=None)
+    unseen: str = ''
+
+    def __post_init__(self) -> None:
+        names = dict(self.model.named_modules())
+        for target in self.targets:
+            if target not in names:
+                children = ', '.join(name for name, _ in self.model.named_children())
+                raise ConfigError(f'target: this model has no module {target!r}; it has {children}')
+        if self.forward is None:
+            self.forward = tensor_forward(self.model, self.targets)
+            if is_detector(self.model) and self.forward != self.model.extract_feat:
+                self._check_heads()
+
+    @classmethod
+    def of(cls, model: nn.Module, example: object, target: str | Sequence[str] = '') -> Scope:
+        """A scope from what users write: ``target`` is one module path or several."""
+        targets = (target,) if isinstance(target, str) else tuple(target)
+        model = unwrap(model)
+        parameter = next(model.parameters(), None)
+        if parameter is None:
+            raise ConfigError(f'model: {type(model).__name__} has no parameters, there is nothing to prune')
+        return cls(model, _like(example, parameter), targets)
+
+    def with_heads(self) -> Scope:
+        """The scope with a detector's heads in its forward, so that what they read may change with them.
+
+        Where they cannot be run, backbone and neck alone, and the reason as ``unseen``.
+        """
+        if not is_detector(self.model) or self.forward != self.model.extract_feat:
+            return self
+        wider = replace(self, forward=forward_with_heads(self.model))
+        try:
+            wider._check_heads()
+        except ConfigError as error:
+            return replace(self, unseen=str(error).removeprefix('target: '))
+        return wider
+
+    def _check_heads(self) -> None:
+        with tracing_mode(self.model):
+            try:
+                check_heads(self.model, self.probe_input())
+            except HeadError as error:
+                raise ConfigError(f'target: {error}') from error
+
+    def probe_input(self) -> object:
+        """An input like the example, but random: constant images hide mistakes."""
+        generator = torch.Generator().manual_seed(0)
+        return map_tensors(
+            lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x, self.example
+        )

@@ -1,0 +1,1 @@
+"""Taking channels and weights out of a network, in place, and the record of what was kept."""
