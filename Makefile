@@ -17,6 +17,8 @@ MMCV_BUILD := CFLAGS="-DNDEBUG -g0 -O1 -w" MAX_JOBS=$$(nproc)
 # An environment is ready for exactly these requirements, whatever the files' dates.
 READY := $(VENV)/.mmprune-ready-$(shell cat requirements/*.txt | sha256sum | cut -c1-16)
 QUICKSTART := work_dirs/quickstart
+# What is linted and formatted; configs are linted only, their dicts are laid out by hand.
+CODE := mmprune tools tests docs setup.py
 
 # These commands run this checkout's code, also where several checkouts share an environment.
 export PYTHONPATH := $(CURDIR)
@@ -60,12 +62,14 @@ $(READY):
 	@touch $@
 
 lint: env
-	$(BIN)/ruff check mmprune tools tests configs
-	$(BIN)/ruff format --check mmprune tools tests
+	$(BIN)/ruff check $(CODE) configs
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python tools/dev/check_architecture.py
 
 format: env
-	$(BIN)/ruff check --fix mmprune tools tests configs
-	$(BIN)/ruff format mmprune tools tests
+	$(BIN)/ruff check --fix $(CODE) configs
+	$(BIN)/ruff format $(CODE)
 
 readme: env
 	$(BIN)/python tools/dev/make_cells.py
@@ -83,4 +87,4 @@ $(DOCS_VENV)/.ready-%:
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs site work_dirs .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs site work_dirs .pytest_cache .ruff_cache .mypy_cache

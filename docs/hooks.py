@@ -35,8 +35,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     root = Path(config.config_file_path).parent
     where = page.file.src_uri
     origin = f'{where.removesuffix(".md")}/README.md' if where.startswith('configs/') else f'docs/{where}'
-    markdown = _outside(FENCE, markdown, lambda part: LINK.sub(
-        lambda match: link(match, origin, where, root, files), part))
+    markdown = _outside(
+        FENCE, markdown, lambda part: LINK.sub(lambda match: link(match, origin, where, root, files), part)
+    )
     return _outside(CODE, markdown, lambda part: FORMULA.sub(mathml, part))
 
 
@@ -72,8 +73,7 @@ def link(match: re.Match, origin: str, where: str, root: Path, files: Files) -> 
     path, _, anchor = target.partition('#')
     found = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
     folder = re.fullmatch(r'configs/(\w+)(/README\.md)?', found)
-    page = (f'configs/{folder[1]}.md' if folder else
-            'index.md' if found == 'README.md' else found.removeprefix('docs/'))
+    page = f'configs/{folder[1]}.md' if folder else 'index.md' if found == 'README.md' else found.removeprefix('docs/')
     if files.get_file_from_path(page) is not None:
         relative = posixpath.relpath(page, posixpath.dirname(where) or '.')
         return f'{mark}[{text}]({relative}{"#" + anchor if anchor else ""})'

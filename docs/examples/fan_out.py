@@ -23,4 +23,4 @@ class FanOut(Criterion):
         if not branches:  # a reader that is no plain conv or linear layer
             return made
         read = sum(branch.read_weight().square().sum(dim=(1, 2)) for branch in branches).sqrt()
-        return made * read ** self.power
+        return made * read**self.power

@@ -17,11 +17,11 @@ class MeanShift(Restorer):
         removed = torch.ones(site.width, dtype=torch.bool)
         removed[keep.cpu()] = False
         for branch in site.branches:
-            norm, *others = branch.chain or [None]
-            if not isinstance(norm, Norm) or [getattr(step, 'name', '') for step in others] != ['relu'] \
-                    or not isinstance(others[0], Activation) or branch.next_norm is None:
-                return 'MeanShift: not conv → batch norm → ReLU → conv → batch norm'
-            std, mean, *_ = norm.parameters()  # of the output: |weight| and bias
+            match branch.chain:
+                case [Norm() as norm, Activation(name='relu')] if branch.next_norm is not None:
+                    std, mean, *_ = norm.parameters()  # of the output: |weight| and bias
+                case _:
+                    return 'MeanShift: not conv → batch norm → ReLU → conv → batch norm'
             normal, std = torch.distributions.Normal(0.0, 1.0), std.abs().clamp_min(1e-12)
             relu = mean * normal.cdf(mean / std) + std * normal.log_prob(mean / std).exp()
             lost = torch.einsum('not,n->o', branch.read_weight()[removed], relu[removed])

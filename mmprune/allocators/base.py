@@ -35,7 +35,7 @@ class Layer:
     scores: Tensor | None = None
     params: float = 1.0
     flops: float = 0.0
-    alive: int | None = None
+    alive: int = None  # type: ignore[assignment]  # filled in below: whoever reads it gets a number
     curve: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:

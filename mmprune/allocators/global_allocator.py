@@ -59,8 +59,8 @@ class Global(Allocator):
         scores = [sorted_scores(layer, 'Global', allow_negative=self.cost == 'unit') for layer in layers]
         candidates = [s[: int(self.max_ratio * len(s))] for s in scores]
         if self.cost == 'unit':
-            amount = round(ratio * sum(layer.alive for layer in layers))
-            removed = count_smallest(candidates, min(amount, sum(map(len, candidates))))
+            number = round(ratio * sum(layer.alive for layer in layers))
+            removed = count_smallest(candidates, min(number, sum(map(len, candidates))))
         else:
             costs = unit_costs(layers, self.cost, 'cost')
             amount = ratio * sum(cost * layer.alive for cost, layer in zip(costs, layers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from mmprune.allocators.base import MEASUREMENT, Allocator, Layer, check_ratio
 from mmprune.allocators.global_allocator import unit_costs
@@ -99,7 +100,7 @@ class RateDistortion(Allocator):
         """
         least = min(self.min_keep, layer.alive)
         if layer.curve is not None:
-            return _measured_curve(layer, least)
+            return _measured_curve(layer, layer.curve, least)
         scores = sorted_scores(layer, 'RateDistortion')
         kept = self._widths(layer.alive)
         kept = np.append(kept[kept > least], least)
@@ -134,9 +135,11 @@ def _measurer(curves: str | dict | CurveMeasurer) -> CurveMeasurer:
     return curves
 
 
-def _measured_curve(layer: Layer, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """``Layer.curve`` between ``least`` and ``alive`` kept units, checked, sorted and made monotone."""
-    kept, distortion = (np.asarray(values.detach().cpu(), dtype=np.float64).ravel() for values in layer.curve)
+def _measured_curve(layer: Layer, curve: tuple[Tensor, Tensor], least: int) -> tuple[np.ndarray, np.ndarray]:
+    """The curve of a layer between ``least`` and ``alive`` kept units, checked, sorted and made monotone."""
+    kept: np.ndarray
+    distortion: np.ndarray
+    kept, distortion = (np.asarray(values.detach().cpu(), dtype=np.float64).ravel() for values in curve)
     if kept.shape != distortion.shape or not kept.size:
         raise ValueError(f'curve of {layer.name}: {kept.size} kept counts, but {distortion.size} distortions')
     if not np.isfinite(distortion).all() or (distortion < 0).any():

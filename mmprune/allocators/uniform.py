@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mmprune.allocators.base import Allocator, Layer, check_ratio
 from mmprune.registry import ALLOCATORS
 
-ROUNDINGS = {'floor': math.floor, 'round': round, 'ceil': math.ceil}
+ROUNDINGS: dict[str, Callable[[float], int]] = {'floor': math.floor, 'round': round, 'ceil': math.ceil}
 
 
 @ALLOCATORS.register_module()

@@ -36,7 +36,7 @@ def _pieces(value: object) -> Iterable[bytes | memoryview]:
     if isinstance(value, Tensor):
         value = value.detach().cpu().contiguous()
         yield f'{value.dtype} {tuple(value.shape)}'.encode()
-        yield memoryview(value.reshape(-1).view(torch.uint8).numpy()) if value.numel() else b''
+        yield value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b''
     elif isinstance(value, dict):
         yield f'dict {len(value)}'.encode()
         for key, item in value.items():
