@@ -43,7 +43,7 @@ test-fast: env
 
 soak: env
 	$(BIN)/python tools/dev/soak.py
-	$(BIN)/python tools/dev/benchmark_memory.py
+	$(BIN)/python -m tools.benchmarks.memory
 
 deps: $(READY)
 
@@ -72,9 +72,8 @@ format: env
 	$(BIN)/ruff format $(CODE)
 
 readme: env
-	$(BIN)/python tools/dev/make_cells.py
-	$(BIN)/python tools/dev/make_readme.py
-	$(BIN)/python tools/dev/make_metafiles.py
+	$(BIN)/python tools/results/make_readme.py
+	$(BIN)/python tools/results/make_metafiles.py
 
 # The documentation as a site, in an environment of its own: it is read, not imported.
 docs: $(DOCS_VENV)/.ready-$(shell sha256sum docs/requirements.txt | cut -c1-16)

@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+#: Of configs and tools: what only the checkout needs.
+LEFT_OUT = shutil.ignore_patterns('__pycache__', 'dev', 'results', 'benchmarks')
 
 
 def requirements(*names: str) -> list[str]:
@@ -39,7 +41,7 @@ class BuildWithConfigs(build_py):
         target = Path(self.build_lib) / 'mmprune/.mim'
         shutil.rmtree(target, ignore_errors=True)
         for folder in ('configs', 'tools'):
-            shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns('__pycache__', 'dev'))
+            shutil.copytree(ROOT / folder, target / folder, ignore=LEFT_OUT)
         shutil.copy2(ROOT / 'model-index.yml', target)
 
 

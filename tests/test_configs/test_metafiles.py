@@ -21,7 +21,7 @@ def index(root: Path = ROOT) -> list[dict]:
 
 def test_metafiles_are_current() -> None:
     result = subprocess.run(
-        [sys.executable, 'tools/dev/make_metafiles.py', '--check'], cwd=ROOT, text=True, capture_output=True
+        [sys.executable, 'tools/results/make_metafiles.py', '--check'], cwd=ROOT, text=True, capture_output=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -65,4 +65,4 @@ def test_a_wheel_holds_configs_tools_and_index_for_mim(tmp_path: Path) -> None:
     assert all((mim / model['Config']).exists() for content in index(mim) for model in content['Models'])
     assert {path.name for path in mim.iterdir()} == {'configs', 'tools', 'model-index.yml'}
     assert (mim / 'tools/train.py').exists() and (mim / 'tools/test.py').exists()
-    assert not [path for path in mim.rglob('*') if path.name in ('__pycache__', 'dev')]
+    assert not [path for path in mim.rglob('*') if path.name in ('__pycache__', 'dev', 'results', 'benchmarks')]

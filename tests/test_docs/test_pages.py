@@ -3,8 +3,6 @@
 import importlib
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -88,13 +86,6 @@ def test_every_registered_part_is_in_the_reference() -> None:
         node.import_from_location()
         for part in node.module_dict.values():
             assert part.__module__.startswith('mmprune.') is False or f'.{part.__name__}\n' in f'{text}\n', part
-
-
-def test_pictures_are_current() -> None:
-    result = subprocess.run(
-        [sys.executable, 'tools/dev/draw_methods.py', '--check'], cwd=ROOT, text=True, capture_output=True
-    )
-    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(

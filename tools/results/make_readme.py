@@ -196,7 +196,7 @@ def heading(results: Results, table: str) -> str:
             dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.{spec.get("digits", 2)}f}')
     text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
     cells = f'configs/{results.folder.name}/cells.json'
-    command = f"`python tools/dev/run_cells.py {cells} --only '{spec.get('cells', table)}/*'`"
+    command = f"`python tools/results/run_cells.py {cells} --only '{spec.get('cells', table)}/*'`"
     if not runs:
         needs = ', '.join(f'`{need}`' for need in spec['needs'])
         return f'{text} Not run here: needs {needs}. To run it: {command}.'
@@ -215,7 +215,7 @@ def heading(results: Results, table: str) -> str:
 
 
 def speeds(runs: Sequence[dict]) -> str:
-    """How much faster the candidates of tools/dev/benchmark_detector_speed.py are, in every run."""
+    """How much faster the candidates of tools/benchmarks/detector_speed.py are, in every run."""
     shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
     loads = ', '.join(
         format(run['load_average'][0], '.1f') + (f' ({note})' if (note := run.get('note')) else '') for run in runs
@@ -272,7 +272,7 @@ def main() -> None:
     for path in stale:
         print(
             f'{path.relative_to(ROOT)}: '
-            + ('not current; run python tools/dev/make_readme.py' if args.check else 'written')
+            + ('not current; run python tools/results/make_readme.py' if args.check else 'written')
         )
         if not args.check:
             from mmprune.storage.files import write_atomically

@@ -1,7 +1,7 @@
 """Measure RedundancyGraph on the real CIFAR ResNet-56 of Neuron Merging, and write the tables of its README.
 
-python tools/dev/redundancy_resnet56.py data --parts similarity pruning budget finetuning
-python tools/dev/redundancy_resnet56.py data --parts            # only rewrite the tables from results.json
+python tools/results/redundancy_resnet56.py data --parts similarity pruning budget finetuning
+python tools/results/redundancy_resnet56.py data --parts            # only rewrite the tables from results.json
 """
 
 from __future__ import annotations

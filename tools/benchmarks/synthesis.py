@@ -1,6 +1,6 @@
 """Time one iteration of DeepInversion against the literal step, in turn in one run, and weigh both in fresh processes.
 
-    OMP_NUM_THREADS=1 python tools/dev/benchmark_synthesis.py data --out configs/dfbf/benchmark_synthesis.json
+    OMP_NUM_THREADS=1 python tools/benchmarks/synthesis.py data --out configs/dfbf/benchmark_synthesis.json
 
 Networks: the published ResNet-56 for CIFAR-10 and DFBF's ResNet-18 with random weights. The literal step is
 tests/oracles/deep_inversion.py: parameters with gradients, mean and variance apart. On a busy machine look at the CPU

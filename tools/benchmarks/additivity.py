@@ -2,7 +2,7 @@
 
 For example::
 
-    python tools/dev/additivity.py configs/rd_prune/resnet20_rd-zero-data-s60_cifar10.py --out work_dirs/additivity
+    python tools/benchmarks/additivity.py configs/rd_prune/resnet20_rd-zero-data-s60_cifar10.py --out OUT
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Allocates for the weights of ResNet-50 (54 layers, 101 options each) with every solver, and for those of the CIFAR
 ResNet-32 also with the literal recurrence, which would need hours and 13 GB for ResNet-50::
 
-    python tools/dev/benchmark_allocation.py --out work_dirs/benchmark_allocation.json
+    python tools/benchmarks/allocation.py --out work_dirs/benchmark_allocation.json
 """
 
 from __future__ import annotations

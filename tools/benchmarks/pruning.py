@@ -1,6 +1,6 @@
 """Time and peak memory of pruning Faster R-CNN R50-FPN's backbone, beside Torch-Pruning's own pruner on the same one.
 
-    python tools/dev/benchmark_pruning.py [--size 224] [--repeat 3] [--out benchmark.json]
+    python tools/benchmarks/pruning.py [--size 224] [--repeat 3] [--out benchmark.json]
 
 Every measurement is a process of its own, so that peak memory is that of the job. Timed is everything that
 ``mmprune.prune`` does apart from counting FLOPs for the report: trace, verify, score, slice, verify again.

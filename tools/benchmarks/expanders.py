@@ -1,8 +1,8 @@
 """How long graphs take, and what sparse layers cost: graphs of a network, the literal routine, gathered convolutions.
 
-    python tools/dev/benchmark_expanders.py graphs --threads 2
-    python tools/dev/benchmark_expanders.py convs --threads 1
-    python tools/dev/benchmark_expanders.py network --threads 1
+    python tools/benchmarks/expanders.py graphs --threads 2
+    python tools/benchmarks/expanders.py convs --threads 1
+    python tools/benchmarks/expanders.py network --threads 1
 
 `graphs` draws the graphs of all layers of VGG-16-BN without selection and as the best of 100 with 1,000 samples each,
 and in the same run times the literal algorithm on one layer. `convs` compares dense convolutions with three ways of

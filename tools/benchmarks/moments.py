@@ -1,6 +1,6 @@
 """Time and memory of cutting torchvision's ResNet-50 to half of its channels and repairing it without data.
 
-    python tools/dev/benchmark_moments.py [--ratio 0.5] [--threads 2] [--repeat 3] [--out moments.json]
+    python tools/benchmarks/moments.py [--ratio 0.5] [--threads 2] [--repeat 3] [--out moments.json]
 
 Every run is a process of its own. Memory is counted over that of the process with the model in it. glibc keeps freed
 blocks below 32 MiB for itself; the second figure, taken with blocks given back at once, is what is really in use.

@@ -4,7 +4,7 @@ A cell is one command of tools/train.py, or several that differ by their seed. R
 made by the same config are not repeated; cells whose weights or data are missing are skipped. `make_readme.py` makes
 tables of the results.
 
-    python tools/dev/run_cells.py configs/lbyl/cells.json --only 'lenet300*'
+    python tools/results/run_cells.py configs/lbyl/cells.json --only 'lenet300*'
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time the measurement of rate-distortion curves against the literal loop, and compare the curves.
 
-    python tools/dev/benchmark_curves.py --out docs/curves_cost.json
+    python tools/benchmarks/curves.py --out docs/curves_cost.json
 
 RD_PRUNE's ResNet-32 with random weights and N(0, 1) images; each layer's curve both ways in turn, so that whatever
 else the machine does slows both. The literal loop prunes a copy for every point and runs all images through the whole

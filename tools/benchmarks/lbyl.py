@@ -4,7 +4,7 @@ Both repair the same sites of torchvision's networks (random weights, random bat
 of ResNet-50's blocks and all convs of VGG-16, whose last one feeds a linear layer of 512 features as in the published
 network. The literal solver is tests/oracles/lbyl.py. On a busy machine look at the CPU seconds, with one thread.
 
-    python tools/dev/benchmark_lbyl.py --out benchmark_lbyl.json
+    python tools/benchmarks/lbyl.py --out benchmark_lbyl.json
 """
 
 from __future__ import annotations

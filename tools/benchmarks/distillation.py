@@ -3,7 +3,7 @@
 The literal iteration is the published program's: hooks on the blocks, a teacher in eval mode that runs with gradients
 and gets them in the backward pass. Both start from the same weights and see the same images.
 
-    python tools/dev/benchmark_distillation.py work_dirs/benchmark_distillation.json --network resnet18
+    python tools/benchmarks/distillation.py work_dirs/benchmark_distillation.json --network resnet18
 """
 
 from __future__ import annotations

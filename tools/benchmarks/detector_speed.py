@@ -1,7 +1,7 @@
 """What a stopwatch sees of a cut: Faster R-CNN R50 at 480 × 800, dense and pruned in turn, on two threads.
 
-    python tools/dev/benchmark_detector_speed.py --out docs/detector_speed.json   # appends a run
-    python tools/dev/make_readme.py
+    python tools/benchmarks/detector_speed.py --out docs/detector_speed.json   # appends a run
+    python tools/results/make_readme.py
 
 Every candidate is the dense network with half of the FLOPs of its target gone, in widths that are multiples of a fast
 number. Within a round each candidate runs once, in turn, so that a machine whose speed drifts treats all alike; a

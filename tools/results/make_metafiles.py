@@ -37,7 +37,7 @@ METRICS = {
     'coco/bbox_mAP': ('Object Detection', 'box AP'),
     'pascal_voc/mAP': ('Object Detection', 'mAP'),
 }
-HEAD = '# Written by tools/dev/make_metafiles.py from results.json\n'
+HEAD = '# Written by tools/results/make_metafiles.py from results.json\n'
 
 
 def metafile(folder: Path) -> dict:
@@ -129,7 +129,7 @@ def main() -> None:
     for path, text in stale:
         print(
             f'{path.relative_to(ROOT)}: '
-            + ('not current; run python tools/dev/make_metafiles.py' if args.check else 'written')
+            + ('not current; run python tools/results/make_metafiles.py' if args.check else 'written')
         )
         if not args.check:
             path.write_text(text)

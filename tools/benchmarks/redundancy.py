@@ -1,6 +1,6 @@
 """How long RedundancyGraph takes, and how much faster it is than the literal algorithm in the same run.
 
-python tools/dev/benchmark_redundancy.py --nets vgg16 resnet50 --out out.json
+python tools/benchmarks/redundancy.py --nets vgg16 resnet50 --out out.json
 """
 
 from __future__ import annotations
