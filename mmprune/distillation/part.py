@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import tensor_forward
-from mmprune.graph.tracing import real_maps
+from mmprune.graph.tracing import real_maps, watching
 
 
 class Part:
@@ -71,22 +70,14 @@ class Part:
             images: Normalised images (N, C, H, W).
         """
         caught: dict[str, list[Tensor]] = {}
-        with self._catching([name for name in names if name != ''], caught):
+
+        def catch(name: str, module: nn.Module, args: object, output: object) -> None:
+            caught[name] = real_maps(output)
+
+        with watching({name: self.model.get_submodule(name) for name in names if name != ''}, catch):
             outputs = self(images)
         caught.setdefault('', real_maps(outputs))
         return [caught[name] for name in names]
-
-    @contextmanager
-    def _catching(self, names: Sequence[str], caught: dict[str, list[Tensor]]) -> Iterator[None]:
-        def catch(name: str) -> object:
-            return lambda module, args, output: caught.__setitem__(name, real_maps(output))
-
-        hooks = [self.model.get_submodule(name).register_forward_hook(catch(name)) for name in names]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def freeze(self) -> Part:
         """Make a teacher of it: eval mode, no gradients."""

@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from mmprune.distillation.part import Part
 from mmprune.errors import ConfigError
 from mmprune.graph.chain import ACTIVATIONS, POOLS
-from mmprune.graph.tracing import real_maps, tracing_mode
+from mmprune.graph.tracing import real_maps, tracing_mode, watching
 from mmprune.surgery.slicing import MASK, widths
 
 WHICH = ('all', 'every_second', 'output')
@@ -138,13 +138,8 @@ class _Record:
         def note(module: nn.Module, args: object, output: object) -> None:
             calls.append((module, output.grad_fn if isinstance(output, Tensor) else None, bool(real_maps(output))))
 
-        hooks = [module.register_forward_hook(note) for module in names]
-        try:
-            with tracing_mode(part.model):
-                outputs = real_maps(part(example.clone()))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with tracing_mode(part.model), watching(list(names), note):
+            outputs = real_maps(part(example.clone()))
         counts: dict[nn.Module, int] = {}
         for module, _, _ in calls:
             counts[module] = counts.get(module, 0) + 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mmprune.graph.tracing import flatten_tensors, map_tensors
+from mmprune.graph.tracing import flatten_tensors, map_tensors, watching
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: Of the largest output: rounding is some 1e-6, a mistake some 1.
@@ -67,16 +67,13 @@ def _pairs(
         elif args and id(args[0]) in made:
             pairs.append((made[id(args[0])][0], module))
 
-    hooks = [
-        module.register_forward_hook(note)
+    layers = [
+        module
         for module in model.modules()
         if isinstance(module, (*CONVS, _BatchNorm)) and not isinstance(module, torch.jit.ScriptModule)
     ]
-    try:
+    with watching(layers, note):
         outputs = [tensor.clone() for tensor in flatten_tensors(forward(example))]
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [
         (conv, norm)
         for conv, norm in pairs

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import tracing_mode
+from mmprune.graph.tracing import tracing_mode, watching
 from mmprune.surgery.masking import masks, remove_masks
 
 RUNS = 5
@@ -99,11 +99,9 @@ def gather_convs(model: nn.Module, example: object, measure: bool = True) -> lis
     def record(module: nn.Module, args: tuple) -> None:
         inputs.setdefault(module, args[0].detach())
 
-    hooks = [scope.model.get_submodule(name).register_forward_pre_hook(record) for name in names]
     with tracing_mode(scope.model), torch.no_grad():
-        scope.forward(scope.example)
-        for hook in hooks:
-            hook.remove()
+        with watching([scope.model.get_submodule(name) for name in names], record, before=True):
+            scope.forward(scope.example)
         for name in names:
             conv = scope.model.get_submodule(name)
             gathered, times = GatheredConv2d(conv), (None, None)

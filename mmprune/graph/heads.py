@@ -8,6 +8,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from mmprune.graph.tracing import watching
+
 #: Children of a detector that ``extract_feat`` runs, or that hold nothing to prune.
 BODY = ('backbone', 'neck', 'data_preprocessor')
 #: Sides of the boxes on which RoI heads run, in pixels: one for every level of a feature pyramid.
@@ -64,19 +66,15 @@ def check_heads(model: nn.Module, example: Tensor) -> None:
         for name, module in model.named_modules()
         if name.split('.')[0] in names and next(module.parameters(recurse=False), None) is not None
     }
-    hooks = [module.register_forward_hook(lambda module, args, out: ran.add(module)) for module in layers]
     kinds = ', '.join(f'{name} ({type(getattr(model, name)).__name__})' for name in names)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), watching(list(layers), lambda module, args, out: ran.add(module)):
             forward_with_heads(model)(example)
     except Exception as error:  # whatever the heads of a host raise when they are called without boxes
         told = (str(error).strip().splitlines() or [''])[0]
         raise HeadError(
             f'{kinds} cannot be run as tensors in, tensors out ({type(error).__name__}: {told})'
         ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
     idle = [name for module, name in layers.items() if module not in ran]
     if idle:
         raise HeadError(f'{idle[0]} does not run without ground truth or predicted boxes')

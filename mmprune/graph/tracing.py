@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,26 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: object) -> object:
 def real_maps(outputs: object) -> list[Tensor]:
     """Those of :func:`flatten_tensors` that can hold channels: real numbers, at least two axes."""
     return [tensor for tensor in flatten_tensors(outputs) if tensor.is_floating_point() and tensor.dim() > 1]
+
+
+@contextmanager
+def watching(
+    modules: Iterable[nn.Module] | Mapping[object, nn.Module], hook: Callable[..., object], before: bool = False
+) -> Iterator[None]:
+    """A hook on the forward passes of modules, for as long as the context lasts.
+
+    Args:
+        modules: What is watched; in a mapping every module stands under a key (its name, its index) for the hook.
+        hook: Called with module, arguments and output of a pass, and before them with the module's key if there are
+            keys. What it returns takes the output's place unless it is None.
+        before: Call the hook before a pass, without an output; what it returns then takes the arguments' place.
+    """
+    pairs = modules.items() if isinstance(modules, Mapping) else ((None, module) for module in modules)
+    with ExitStack() as hooks:
+        for key, module in pairs:
+            register = module.register_forward_pre_hook if before else module.register_forward_hook
+            hooks.enter_context(register(partial(hook, key) if isinstance(modules, Mapping) else hook))
+        yield
 
 
 @contextmanager
@@ -79,25 +100,17 @@ class TracedModel(nn.Module):
         super().__init__()
         self.model, self._forward, self._example = model, forward, example
         self._order: dict[nn.Module, int] = {}
-        with torch.no_grad(), self._recording():
+
+        def record(module: nn.Module, args: object, output: object) -> None:
+            self._order.setdefault(module, len(self._order))
+
+        with torch.no_grad(), watching(model.modules(), record):
             outputs = real_maps(forward(example))
         if not outputs:
             raise ValueError('the traced part returns no tensor of real numbers')
         self.probes = nn.ModuleList(
             nn.Conv2d(out.shape[1], 1, 1) if out.dim() == 4 else nn.Linear(out.shape[-1], 1) for out in outputs
         ).to(outputs[0])
-
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        def record(module: nn.Module, args: object, output: object) -> None:
-            self._order.setdefault(module, len(self._order))
-
-        hooks = [module.register_forward_hook(record) for module in self.model.modules()]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def execution_order(self) -> dict[nn.Module, int]:
         """Rank of every module that ran, in the order in which they (first) finished."""

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.errors import ConfigError
 from mmprune.graph.group import ChannelGroup, Keeps, removed_channels
-from mmprune.graph.tracing import flatten_tensors, map_tensors, tracing_mode
+from mmprune.graph.tracing import flatten_tensors, map_tensors, tracing_mode, watching
 from mmprune.surgery.slicing import Undo, slice_channels, widths
 
 #: Largest allowed difference, relative to the largest output: float32 sums in another order, nothing else.
@@ -30,24 +30,20 @@ def slice_groups(model: nn.Module, groups: Sequence[ChannelGroup], keeps: Keeps)
 def zeroed(groups: Sequence[ChannelGroup], keeps: Keeps) -> Iterator[None]:
     """The dense network with the removed channels zeroed behind every layer and norm that touches them."""
     outputs, _ = removed_channels(groups, keeps)
-    hooks = []
+    masks: dict[nn.Module, Tensor] = {}
     for module, removed in outputs.items():
         if isinstance(module, nn.PReLU):
             continue
-        mask = torch.ones(widths(module)[0])
-        mask[removed] = 0
+        masks[module] = torch.ones(widths(module)[0])
+        masks[module][removed] = 0
 
-        def zero(module: nn.Module, args: object, output: Tensor, mask: Tensor = mask) -> Tensor:
-            last = isinstance(module, nn.Linear) or (isinstance(module, _BatchNorm) and output.dim() == 2)
-            view = mask.to(output) if last else mask.to(output).reshape(-1, *[1] * (output.dim() - 2))
-            return output * view
+    def zero(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        mask = masks[module].to(output)
+        last = isinstance(module, nn.Linear) or (isinstance(module, _BatchNorm) and output.dim() == 2)
+        return output * (mask if last else mask.reshape(-1, *[1] * (output.dim() - 2)))
 
-        hooks.append(module.register_forward_hook(zero))
-    try:
+    with watching(list(masks), zero):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import flatten_tensors
+from mmprune.graph.tracing import flatten_tensors, watching
 
 
 class StatisticsDistance(torch.autograd.Function):
@@ -84,13 +84,11 @@ class InvertedNetwork:
     @contextmanager
     def fixed(self) -> Iterator[None]:
         """Eval mode, parameters without gradient, statistics watched; all put back exactly on exit."""
-        hooks = [layer.register_forward_pre_hook(self._watch) for layer in self.layers]
         try:
-            with _frozen(self.module), _deterministic(), torch.enable_grad():
+            watched = watching(self.layers, self._watch, before=True)
+            with watched, _frozen(self.module), _deterministic(), torch.enable_grad():
                 yield
         finally:
-            for hook in hooks:
-                hook.remove()
             self._terms.clear()
 
     def __call__(self, images: Tensor) -> tuple[object, Tensor]:
@@ -118,16 +116,8 @@ class InvertedNetwork:
             if name and len(args) == 1 and args[0] is images:
                 takes_images.add((name,))
 
-        hooks = [
-            module.register_forward_pre_hook(lambda module, args, name=name: note(name, module, args))
-            for name, module in scope.model.named_modules()
-        ]
-        try:
-            with _frozen(scope.model), torch.no_grad():
-                return ran, takes_images, flatten_tensors(scope.forward(images))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with watching(dict(scope.model.named_modules()), note, before=True), _frozen(scope.model), torch.no_grad():
+            return ran, takes_images, flatten_tensors(scope.forward(images))
 
 
 def _remembers(module: nn.Module) -> bool:

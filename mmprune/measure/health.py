@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import flatten_tensors, tracing_mode
+from mmprune.graph.tracing import flatten_tensors, tracing_mode, watching
 
 
 def refuse_bad_numbers(model: nn.Module, blame: str) -> None:
@@ -46,23 +45,20 @@ def refuse_bad_outputs(scope: Scope) -> list[str]:
     """
     probe, first = scope.probe_input(), []
 
-    def watch(module: nn.Module, args: object, output: object, name: str) -> None:
+    def watch(name: str, module: nn.Module, args: object, output: object) -> None:
         if not first and not _finite(output) and _finite(args):
             first.append(name)
 
     with tracing_mode(scope.model), torch.no_grad():
         if _finite(scope.forward(probe)):
             return []
-        hooks = [
-            module.register_forward_hook(partial(watch, name=name))
+        layers = {
+            name: module
             for name, module in scope.model.named_modules()
             if any(True for _ in module.parameters(recurse=False))
-        ]
-        try:
+        }
+        with watching(layers, watch):
             scope.forward(probe)
-        finally:
-            for hook in hooks:
-                hook.remove()
     if first:
         raise ConfigError(
             f'load_from: the network gives NaN or Inf for random images, first in {first[0]}; its '

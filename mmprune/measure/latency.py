@@ -15,7 +15,7 @@ from torch import nn
 from mmprune.errors import ConfigError
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import tracing_mode
+from mmprune.graph.tracing import tracing_mode, watching
 from mmprune.graph.verify import slice_groups
 from mmprune.report.report import LayerRow
 
@@ -213,16 +213,8 @@ def _stopwatch(scope: Scope, names: Iterable[str]) -> Iterator[list[float]]:
         spent[0] += time.perf_counter() - started[0]
 
     modules = [scope.model.get_submodule(name) for name in names]
-    hooks = [
-        hook
-        for module in modules
-        for hook in (module.register_forward_pre_hook(start), module.register_forward_hook(stop))
-    ]
-    try:
+    with watching(modules, start, before=True), watching(modules, stop):
         yield spent
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _time_inside(scope: Scope, example: object) -> float:

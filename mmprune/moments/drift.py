@@ -28,11 +28,8 @@ def watch_norms() -> Iterator[Callable[[], Statistics]]:
             entry = sums.setdefault(module, [0.0, 0.0, 0])
             entry[:] = entry[0] + mean.double(), entry[1] + var.double(), entry[2] + 1
 
-    handle = register_module_forward_pre_hook(observe)
-    try:
+    with register_module_forward_pre_hook(observe):
         yield lambda: {module: (mean / count, var / count) for module, (mean, var, count) in sums.items()}
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.graph.site import Branch
+from mmprune.graph.tracing import watching
 from mmprune.moments.chain import Moments
 
 #: How many numbers are taken into a sum at a time.
@@ -78,7 +79,7 @@ def measure_moments(
         for images in value.split(max(1, CHUNK // value[0].numel())):
             stream.update(samples_of(branch, images))
 
-    with _watching(branches, lambda i, value: observe(branches[i], streams[i], value)):
+    with _watching_inputs(branches, lambda i, value: observe(branches[i], streams[i], value)):
         for batch in images:
             if normalise:
                 with batch_statistics():
@@ -94,7 +95,7 @@ def measure_sizes(
 ) -> list[tuple[int, ...]]:
     """Height and width of every branch's input; one batch is enough."""
     sizes: list[tuple[int, ...]] = [()] * len(branches)
-    with _watching(branches, lambda i, value: sizes.__setitem__(i, map_size(value))):
+    with _watching_inputs(branches, lambda i, value: sizes.__setitem__(i, map_size(value))):
         for batch in images:
             forward(batch)
             break
@@ -106,17 +107,14 @@ def map_size(value: Tensor) -> tuple[int, ...]:
     return tuple(value.shape[2:])
 
 
-@contextmanager
-def _watching(branches: Sequence[Branch], observe: Callable[[int, Tensor], None]) -> Iterator[None]:
-    handles = [
-        branch.module.register_forward_pre_hook(lambda module, args, i=i: observe(i, args[0].detach()))
-        for i, branch in enumerate(branches)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _watching_inputs(
+    branches: Sequence[Branch], observe: Callable[[int, Tensor], None]
+) -> AbstractContextManager[None]:
+    return watching(
+        {number: branch.module for number, branch in enumerate(branches)},
+        lambda number, module, args: observe(number, args[0].detach()),
+        before=True,
+    )
 
 
 @contextmanager
@@ -135,10 +133,9 @@ def batch_statistics() -> Iterator[None]:
             if module.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter
                 module.num_batches_tracked = module.num_batches_tracked.clone()
 
-    handle = register_module_forward_pre_hook(switch)
     try:
-        yield
+        with register_module_forward_pre_hook(switch):
+            yield
     finally:
-        handle.remove()
         for module, (training, momentum, count) in touched.items():
             module.training, module.momentum, module.num_batches_tracked = training, momentum, count

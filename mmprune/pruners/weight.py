@@ -17,7 +17,7 @@ from mmprune.distortion.cuts import WeightCut
 from mmprune.errors import ConfigError
 from mmprune.graph.patterns import check_patterns, is_inside, matches
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import tracing_mode
+from mmprune.graph.tracing import tracing_mode, watching
 from mmprune.measure.complexity import module_flops
 from mmprune.pruners.base import Images, Plan, Pruner
 from mmprune.registry import ALLOCATORS, PRUNERS, build_part
@@ -175,13 +175,9 @@ def layers_that_run(scope: Scope) -> dict[str, nn.Module]:
     def record(module: nn.Module, args: object, output: object) -> None:
         ran.setdefault(names[module], module)
 
-    hooks = [module.register_forward_hook(record) for module in names if isinstance(module, (_ConvNd, nn.Linear))]
-    try:
-        with tracing_mode(scope.model), torch.no_grad():
-            scope.forward(scope.example)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers = [module for module in names if isinstance(module, (_ConvNd, nn.Linear))]
+    with tracing_mode(scope.model), watching(layers, record), torch.no_grad():
+        scope.forward(scope.example)
     return ran
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from mmprune.graph.find import find_groups
 from mmprune.graph.scope import Scope
 from mmprune.graph.site import Activation, Depthwise, Norm, Pool, Unknown
+from mmprune.graph.tracing import watching
 from tests.networks import NETWORKS, randomise
 
 
@@ -236,15 +237,11 @@ def test_chains_compute_what_the_network_computes():
     net = randomise(torchvision.models.mobilenet_v2())
     site = sites(net)['features.2.conv.0.0']
     branch, seen = site.branches[0], {}
-    hooks = [
-        site.producer.register_forward_hook(lambda m, a, out: seen.update(start=out)),
-        branch.module.register_forward_hook(lambda m, args, out: seen.update(end=args[0])),
-    ]
-    with torch.no_grad():
+    start = watching([site.producer], lambda module, args, out: seen.update(start=out))
+    end = watching([branch.module], lambda module, args: seen.update(end=args[0]), before=True)
+    with torch.no_grad(), start, end:
         net(torch.randn(1, 3, 64, 64))
         x = seen['start']
         for step in branch.chain:
             x = step.function(x) if isinstance(step, Activation) else step.module(x)
-    for hook in hooks:
-        hook.remove()
     assert torch.allclose(x, seen['end'], atol=1e-5)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.criteria.redundancy.hash import hash_basis, is_informative
+from mmprune.graph.tracing import watching
 
 
 def white_noise_agreement(
@@ -66,15 +67,8 @@ def expect(
         dc: Whether the maps' means take part.
     """
     sizes: dict[nn.Module, tuple[int, ...]] = {}
-    handles = [
-        module.register_forward_hook(lambda m, args, out: sizes.update({m: tuple(out.shape[2:])}))
-        for module, _ in layers
-    ]
-    try:
+    with watching([module for module, _ in layers], lambda m, args, out: sizes.update({m: tuple(out.shape[2:])})):
         forward(image)
-    finally:
-        for handle in handles:
-            handle.remove()
     results: list[Tensor | str] = []
     for module, index in layers:
         size = sizes.get(module, ())

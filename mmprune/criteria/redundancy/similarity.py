@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.criteria.redundancy.hash import hash_signs, is_informative
+from mmprune.graph.tracing import watching
 
 
 class SimilarityStream:
@@ -106,26 +107,18 @@ def collect(
     """
     streams = [SimilarityStream(len(index), hash_size, dc) for _, index in layers]
 
-    def watch(index: Tensor, stream: SimilarityStream) -> Callable[..., None]:
-        in_order = torch.equal(index, torch.arange(len(index))[:, None])
+    in_order = [torch.equal(index, torch.arange(len(index))[:, None]) for _, index in layers]
 
-        def hook(module: nn.Module, args: object, output: object) -> None:
-            maps = as_maps(output)
-            if isinstance(maps, str):
-                stream.problem = maps
-                return
-            maps = maps[:, :, None] if in_order else maps[:, index.to(maps.device)]
-            stream.update(maps)
+    def observe(number: int, module: nn.Module, args: object, output: object) -> None:
+        maps = as_maps(output)
+        if isinstance(maps, str):
+            streams[number].problem = maps
+            return
+        streams[number].update(maps[:, :, None] if in_order[number] else maps[:, layers[number][1].to(maps.device)])
 
-        return hook
-
-    handles = [module.register_forward_hook(watch(index, stream)) for (module, index), stream in zip(layers, streams)]
-    try:
+    with watching(dict(enumerate(module for module, _ in layers)), observe):
         for batch in images:
             forward(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     for stream in streams:
         stream.reduce()
     return streams
