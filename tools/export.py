@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmprune.deployment import FORMATS, export
 from mmprune.engine.cli import add_common_arguments, clear_errors, load_model, model_config
 from mmprune.images.loader import LOADERS, LoaderImages
-from mmprune.report.report import human
+from mmprune.report.tables import human
 
 
 def parse_args() -> argparse.Namespace:

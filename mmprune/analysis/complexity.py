@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from mmprune.analysis.context import Context
 from mmprune.measure.complexity import measure, module_flops
-from mmprune.report.report import human, table
+from mmprune.report.tables import human, table
 
 
 def complexity(context: Context) -> tuple[str, dict]:

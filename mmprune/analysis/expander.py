@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import os.path as osp
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from mmprune.analysis.context import Context
 from mmprune.errors import ConfigError
-from mmprune.expanders.analysis import analyse, analysis_dict, analysis_table
+from mmprune.expanders.analysis import LayerGraph, analyse
 from mmprune.pipeline import seed_everything
 from mmprune.pruners import ExpanderPruner
 from mmprune.registry import PRUNERS, build_part
-from mmprune.report.plot_expanders import plot_expanders
+from mmprune.report.plots import plot_expanders
+from mmprune.report.tables import human, table
 from mmprune.surgery.masking import masks, trained_masks
+
+HEAD = (
+    'layer',
+    'in → out',
+    'edges',
+    'density',
+    'unread in',
+    'dead out',
+    'degrees in',
+    'degrees out',
+    'σ1',
+    'σ2',
+    'bound',
+    'expansion',
+    'MACs',
+)
 
 
 def expander(context: Context) -> tuple[str, dict]:
@@ -32,4 +51,51 @@ def expander(context: Context) -> tuple[str, dict]:
     layers = analyse(scope, found, args.samples)
     if args.plot:
         plot_expanders(layers, osp.expanduser(args.plot))
-    return text + analysis_table(layers), analysis_dict(layers)
+    return text + _table(layers), {'layers': [asdict(layer) for layer in layers]}
+
+
+def _table(layers: Sequence[LayerGraph]) -> str:
+    """One line per layer, and the sums."""
+    rows = [HEAD]
+    for layer in layers:
+        g = layer.graph
+        rows.append(
+            (
+                layer.name,
+                f'{g.inputs} → {g.outputs}',
+                f'{g.edges}',
+                f'{100 * layer.density:.2f} %',
+                f'{g.unread_inputs}',
+                f'{g.dead_outputs}',
+                _range(g.left_degrees),
+                _range(g.right_degrees),
+                f'{g.sigma1:.2f}',
+                f'{g.sigma2:.2f}',
+                f'{g.ramanujan_bound:.2f}',
+                f'{g.expansion:.2f}',
+                human(layer.macs),
+            )
+        )
+    macs, dense = sum(layer.macs for layer in layers), sum(layer.dense_macs for layer in layers)
+    rows.append(
+        (
+            'all',
+            '',
+            f'{sum(layer.graph.edges for layer in layers)}',
+            '',
+            f'{sum(layer.graph.unread_inputs for layer in layers)}',
+            f'{sum(layer.graph.dead_outputs for layer in layers)}',
+            '',
+            '',
+            '',
+            '',
+            '',
+            '',
+            f'{human(macs)} of {human(dense)}',
+        )
+    )
+    return table(rows)
+
+
+def _range(degrees: tuple[int, int]) -> str:
+    return f'{degrees[0]}–{degrees[1]}' if degrees[0] != degrees[1] else f'{degrees[0]}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmprune.analysis.context import Context
 from mmprune.graph.find import find_groups
 from mmprune.graph.verify import refuse_wrong_groups
-from mmprune.report.report import table
+from mmprune.report.tables import table
 
 
 def groups(context: Context) -> tuple[str, dict]:

@@ -11,7 +11,7 @@ from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
 from mmprune.measure.complexity import measure
 from mmprune.measure.latency import measure_latency, ratio, threads
-from mmprune.report.report import human, table
+from mmprune.report.tables import human, table
 
 
 def latency(context: Context) -> tuple[str, dict]:

@@ -10,7 +10,7 @@ from mmprune.analysis.context import Context
 from mmprune.graph.find import find_groups
 from mmprune.graph.tracing import tracing_mode
 from mmprune.moments import check_moments
-from mmprune.report.report import table
+from mmprune.report.tables import table
 
 HEAD = ('group', 'rho', 'running variances (r)', 'means (rms, σ)', 'deviations (rel.)', 'correlations (r)', 'remark')
 

@@ -18,8 +18,8 @@ from mmprune.graph.find import find_groups
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.tracing import real_maps, tracing_mode
 from mmprune.registry import CRITERIA, build_part
-from mmprune.report.plot_sensitivity import plot_sensitivity
-from mmprune.report.report import table
+from mmprune.report.plots import plot_sensitivity
+from mmprune.report.tables import table
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -21,7 +21,8 @@ from mmprune.graph.scope import Scope
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.weight import WeightPlan, layers_that_run
 from mmprune.registry import GRAPHS, PRUNERS, build_part
-from mmprune.report.report import LayerRow, human
+from mmprune.report.report import LayerRow
+from mmprune.report.tables import human
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.masking import freeze_outside, masks
 

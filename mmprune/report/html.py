@@ -12,8 +12,9 @@ from string import Template
 
 from mmprune.images.store import ImageStore
 from mmprune.report.image_grid import plot_grid
-from mmprune.report.report import LayerRow, Report, human
+from mmprune.report.report import LayerRow, Report
 from mmprune.report.svg import svg_curve
+from mmprune.report.tables import human, share
 from mmprune.storage.files import write_atomically
 
 PAGE = Template("""<!doctype html>
@@ -142,7 +143,7 @@ def _stages(report: Report) -> str:
     dense, rows = report.stages[0], []
     for stage in report.stages:
         counts = [
-            f'{human(now)} ({_share(now, before)})'
+            f'{human(now)} ({share(now, before)})'
             for now, before in (
                 (stage.params, dense.params),
                 (stage.nonzero_params, dense.nonzero_params),
@@ -174,7 +175,7 @@ def _widths(layers: Sequence[LayerRow]) -> str:
 def _layer_flops(layers: Mapping[str, Sequence[int]]) -> str:
     largest = max((before for before, _ in layers.values()), default=0)
     rows = [
-        [name, human(before), human(now), _share(now, before), _bar(before, now, largest)]
+        [name, human(before), human(now), share(now, before), _bar(before, now, largest)]
         for name, (before, now) in layers.items()
     ]
     return _table(['layer', 'dense', 'now', 'left', ''], rows, numeric=[1, 2, 3], raw=[4]) if rows else ''
@@ -208,10 +209,6 @@ def _bar(before: float, now: float, largest: float) -> str:
         f'<span class="bar" style="width:{0.09 * whole:.2f}rem">'
         f'<i style="width:{100 * left / whole if whole else 0:.1f}%"></i></span>'
     )
-
-
-def _share(part: float, whole: float) -> str:
-    return f'{100 * part / whole:.1f} %' if whole else '–'
 
 
 def _table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmprune.images.store import ImageStore
-from mmprune.storage.files import write_atomically
+from mmprune.report.figures import new_figure, write_figure
 
 
 def plot_grid(store: ImageStore, path: str | Path, num: int = 64) -> Path:
@@ -24,16 +23,12 @@ def plot_grid(store: ImageStore, path: str | Path, num: int = 64) -> Path:
         path: PNG to write.
         num: How many images; all, if there are fewer.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if num < 1:
         raise ValueError(f'num: at least one image, got {num!r}')
     num = min(num, store.num_images)
     columns = min(16, math.ceil(num**0.5))
     rows = -(-num // columns)
-    figure = Figure(figsize=(0.9 * columns, (1.05 if store.num_classes else 0.9) * rows), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(0.9 * columns, (1.05 if store.num_classes else 0.9) * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis('off')
@@ -43,9 +38,7 @@ def plot_grid(store: ImageStore, path: str | Path, num: int = 64) -> Path:
         )
         if store.num_classes:
             axis.set_title(str(store.label(index)), fontsize=8, pad=2)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110)
-    return write_atomically(path, buffer.getvalue())
+    return write_figure(figure, path)
 
 
 def pixels(image: Tensor, mean: list[float] | None, std: list[float] | None) -> Tensor:

@@ -6,11 +6,12 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmprune.options import wrong_argument
+from mmprune.report.tables import human, share, table
 from mmprune.storage.files import write_atomically
 
 SCHEMA_VERSION = 1
@@ -140,10 +141,10 @@ class Report:
                 (
                     stage.name,
                     *metrics,
-                    f'{human(stage.params)} ({_share(stage.params, dense.params)})',
+                    f'{human(stage.params)} ({share(stage.params, dense.params)})',
                     human(stage.nonzero_params),
-                    f'{human(stage.flops)} ({_share(stage.flops, dense.flops)})',
-                    _share(stage.target_flops, dense.target_flops),
+                    f'{human(stage.flops)} ({share(stage.flops, dense.flops)})',
+                    share(stage.target_flops, dense.target_flops),
                     *(self._time(stage) for _ in timed),
                     f'{stage.seconds:.1f}',
                     stage.note,
@@ -154,7 +155,7 @@ class Report:
     def _time(self, stage: Stage) -> str:
         if not stage.target_ms:
             return ''
-        return f'{stage.target_ms:.3g} ms ({_share(stage.target_ms, self.stages[0].target_ms)})'
+        return f'{stage.target_ms:.3g} ms ({share(stage.target_ms, self.stages[0].target_ms)})'
 
     def __str__(self) -> str:
         shape = '×'.join(map(str, self.input_shape))
@@ -162,25 +163,6 @@ class Report:
         return '\n'.join(
             [self.layer_table(), '', head, self.stage_table(), *(f'! {warning}' for warning in self.warnings)]
         )
-
-
-def _share(part: float, whole: float) -> str:
-    return f'{100 * part / whole:.1f} %' if whole else '–'
-
-
-def human(count: float) -> str:
-    """A count with three digits and a unit: 11.2 M."""
-    for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
-        if abs(count) >= size:
-            return f'{count / size:.3g} {unit}'
-    return f'{count:.0f}'
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Plain text with aligned columns; the first row is the head."""
-    sizes = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ['  '.join(cell.ljust(size) for cell, size in zip(row, sizes)).rstrip() for row in rows]
-    return '\n'.join([lines[0], '  '.join('─' * size for size in sizes), *lines[1:]])
 
 
 def versions() -> Mapping[str, str]:

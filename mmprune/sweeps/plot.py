@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from mmprune.storage.files import write_atomically
+from mmprune.report.figures import new_figure, write_figure
 from mmprune.sweeps.table import Row
 
 SIZES = {
@@ -29,9 +28,6 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
         metric: Larger is better.
         path: PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = [row for row in rows if row.metrics.get(metric)]
     if not rows:
         raise ValueError(f'no row has the metric {metric}')
@@ -40,8 +36,7 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
     timed = ['latency'] if 'latency' in sizes and all('latency' in row.shares for row in rows) else []
     sizes = [key for key in sizes if key != 'latency'][: 2 if 'flops' in sizes else 1] + timed
     panels = ([axis_key] if axis_key else []) + (sizes or ['flops'])
-    figure = Figure(figsize=(5.2 * len(panels), 4.6), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * len(panels), 4.6)
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     lines: dict[str, list[Row]] = {}
     for row in rows:
@@ -77,9 +72,7 @@ def plot_sweep(rows: Sequence[Row], metric: str, path: str | Path) -> Path:
     axes[0].set_ylabel(metric)
     if len(lines) > 1 or len(panels) > bool(axis_key):
         axes[-1].legend(frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110)
-    return write_atomically(path, buffer.getvalue())
+    return write_figure(figure, path)
 
 
 def numeric_key(rows: Sequence[Row]) -> str | None:

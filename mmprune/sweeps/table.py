@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mmprune.errors import ConfigError
-from mmprune.report.report import human
+from mmprune.report.tables import human
 from mmprune.storage.files import write_atomically
 from mmprune.sweeps import latency
 from mmprune.sweeps.launch import Run

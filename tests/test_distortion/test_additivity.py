@@ -7,7 +7,7 @@ from torch import nn
 from mmprune.distortion import CurveMeasurer, check_additivity
 from mmprune.graph.scope import Scope
 from mmprune.pruners.weight import weight_cut
-from mmprune.report.plot_additivity import plot_additivity
+from mmprune.report.plots import plot_additivity
 from tests.test_distortion.networks import make
 
 

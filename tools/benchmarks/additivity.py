@@ -21,7 +21,7 @@ from mmprune.engine.config import make_loadable_config
 from mmprune.graph.scope import Scope
 from mmprune.images.loader import LoaderImages
 from mmprune.registry import MODELS, PRUNERS, build_part
-from mmprune.report.plot_additivity import plot_additivity
+from mmprune.report.plots import plot_additivity
 from mmprune.storage.files import write_atomically
 
 

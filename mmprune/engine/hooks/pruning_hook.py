@@ -36,7 +36,7 @@ from mmprune.measure.health import refuse_bad_numbers
 from mmprune.pipeline import Pipeline, seed_everything
 from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, build_part
 from mmprune.report.html import write_html_report
-from mmprune.report.plot_report import plot_report
+from mmprune.report.plots import plot_report
 from mmprune.report.report import Report
 from mmprune.storage.files import write_atomically
 
