@@ -1,15 +1,18 @@
-"""Check the house: arrows between rooms run down only, no circles, no long files, nothing new at the top.
+"""Check the house: arrows run down, no circles, no long files, a flat top, nothing private or set from outside.
 
 ``python tools/dev/check_architecture.py`` prints what is wrong and ends with 1 if anything is; ``--tree`` prints the
-rooms from the top down with what each imports.
+rooms from the top down, and ``--docs`` writes them into docs/architecture.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = 'mmprune'
@@ -35,6 +38,47 @@ FLOORS = (
     ('engine',),
     ('analysis', 'sweeps'),
 )
+#: Files that may stand at the top of the package, beside the rooms.
+TOP = ('__init__', 'analysis', 'api', 'errors', 'options', 'pipeline', 'registry', 'version')
+#: Private names of other libraries that are read, because these offer no other way.
+FOREIGN = {
+    '_buffers': 'torch: Module.__getattr__ costs more than the multiplication by a mask',
+    '_parameters': 'torch: the entry itself, which may be None',
+    '_modules': 'torch: a child whose name is no attribute',
+    '_non_persistent_buffers_set': 'torch: an existing buffer goes into the state dict from now on',
+    '_register_state_dict_hook': 'torch: public only from 2.6 on, and then without the prefix',
+    '_backward_hooks': 'torch: which hooks a tensor has cannot be asked',
+    '_version': 'torch: whether a tensor was changed in place',
+    '_metadata': 'torch: what a state dict keeps beside its tensors',
+    '_core': 'numpy: where 2.0 put its pickled functions',
+    '_reconstruct': 'numpy: how arrays are pickled',
+    '_fields': 'collections: how a named tuple is recognised',
+    '_annealing_cos': 'mmengine: pickled by name',
+    '_annealing_linear': 'mmengine: pickled by name',
+    '_channel_conversion': 'mmengine: whether a preprocessor swaps red and blue',
+    '_safe_torch_load': 'mmengine: how its loaders read files',
+    '_resume': 'mmengine: whether a runner resumes',
+    '_load_from': 'mmengine: what a runner starts from',
+    '_train_loop': 'mmengine: the loop, or its dict when it is not built yet',
+    '_test_loop': 'mmengine: the loop, or its dict when it is not built yet',
+    '_hooks': 'mmengine: the list itself, to replace a hook in its place',
+    '_swap_ema_parameters': 'mmengine: an averaged model is swapped in and out',
+    '_resumed_keys': 'mmengine: which entries of the message hub are written',
+    '_init_model_weights': 'mmengine: the first step of every loop',
+    '_parse_iterable': 'mmengine: how --cfg-options reads values',
+}
+#: What autograd keeps of a call, and what we leave on a host's module or tensor: the second in one file only.
+SAVED, MARK = '_saved_', '_mmprune_'
+#: Modules that put something of their own into other libraries.
+TOUCHES_HOSTS = {
+    'mmprune.checkpoint.mm_loaders': 'mmengine has no hook where a checkpoint is read',
+    'mmprune.graph.coupling': 'Torch-Pruning maps all indices anew for every group; taken back at once',
+}
+#: Functions that reach an attribute by its name.
+ACCESS = ('getattr', 'setattr', 'hasattr', 'delattr')
+#: Imports whose settings belong to the process.
+PROCESS = ('os', 'sys')
+DOCS = 'docs/architecture.md'
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -45,9 +89,15 @@ def modules(root: Path) -> dict[str, Path]:
     }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, known: set[str]) -> Iterator[str]:
     """Modules of the package that a module imports, anywhere in it: in functions and for type checkers, too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [f'{node.module}.{alias.name}' for alias in node.names]
@@ -58,6 +108,13 @@ def imports(path: Path, known: set[str]) -> Iterator[str]:
                 name = name.rpartition('.')[0]
             if name:
                 yield name
+
+
+def relative(module: str, path: Path) -> Iterator[str]:
+    """Imports that do not say from where: the arrows above would miss them."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield f'{module}:{node.lineno} imports by dots; write {PACKAGE}.…'
 
 
 def room(module: str) -> str:
@@ -105,6 +162,79 @@ def circles(graph: dict[str, set[str]]) -> Iterator[str]:
             yield from visit(module)
 
 
+def attributes(tree: ast.Module) -> Iterator[tuple[ast.expr, str, int]]:
+    """Every attribute that is read, set or deleted: its owner, its name and the line; by getattr and its like, too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.value, node.attr, node.lineno
+        elif (
+            isinstance(node, ast.Call) and ast.unparse(node.func) in ACCESS and isinstance(node.args[1], ast.Constant)
+        ):
+            yield node.args[0], str(node.args[1].value), node.lineno
+
+
+def own_names(tree: ast.Module) -> set[str]:
+    """Names that a module defines: functions, classes, variables, fields, attributes of ``self``."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
+            names.add(node.attr)
+    return names
+
+
+def is_self(node: ast.expr) -> bool:
+    """True for ``self``, ``cls`` and ``super()``."""
+    return ast.unparse(node) in ('self', 'cls', 'super()')
+
+
+def private_from_outside(paths: dict[str, Path]) -> Iterator[str]:
+    """Private attributes and functions that another module than their own uses."""
+    marks: dict[str, dict[str, int]] = defaultdict(dict)
+    for module, path in paths.items():
+        own = own_names(parsed(path))
+        for owner, name, line in attributes(parsed(path)):
+            if not name.startswith('_') or name.endswith('__') or name in own or is_self(owner):
+                continue
+            if name.startswith(MARK):
+                marks[name].setdefault(module, line)
+            elif name not in FOREIGN and not name.startswith(SAVED):
+                yield f'{module}:{line} uses {ast.unparse(owner)}.{name}, which is private'
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or '').split('.')[0] == PACKAGE:
+                for name in (alias.name for alias in node.names):
+                    if name.startswith('_') and not name.endswith('__'):
+                        yield f'{module}:{node.lineno} imports {node.module}.{name}, which is private'
+    for name, users in marks.items():
+        if len(users) > 1:
+            yield f'{name} is left on modules by {" and ".join(users)}: one file puts and reads a mark'
+
+
+def set_from_outside(module: str, path: Path) -> Iterator[str]:
+    """State of an imported module or class that somebody else than itself sets, and ``global`` variables."""
+    imported = {}
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                origin = getattr(node, 'module', None) or alias.name
+                imported[alias.asname or alias.name.split('.')[0]] = origin.split('.')[0]
+    # Tools and other programs may set up the libraries they run; what is ours they may not set, either.
+    ours_only = not module.startswith(PACKAGE) or module in TOUCHES_HOSTS
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Global):
+            yield f'{module}:{node.lineno} has a global variable: {", ".join(node.names)}'
+        elif isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+            owner: ast.expr = node
+            while isinstance(owner, (ast.Attribute, ast.Subscript)):
+                owner = owner.value
+            origin = imported.get(ast.unparse(owner), 'os')
+            if origin == PACKAGE or not (ours_only or origin in PROCESS):
+                yield f'{module}:{node.lineno} sets {ast.unparse(node)}, which it imported'
+
+
 def problems(root: Path) -> list[str]:
     """Everything that is wrong, one line each."""
     paths = modules(root)
@@ -115,40 +245,72 @@ def problems(root: Path) -> list[str]:
         module: {name for name in targets if paths[name].name != '__init__.py' or room(name) != room(module)}
         for module, targets in graph.items()
     }
-    found = [*upward(inner), *circles(inner)]
-    for path in paths.values():
+    found = [*upward(inner), *circles(inner), *private_from_outside(paths)]
+    for module, path in paths.items():
+        found += [*relative(module, path), *set_from_outside(module, path)]
         lines = len(path.read_text().splitlines())
         if lines > MOST_LINES:
             found.append(f'{path.relative_to(root)}: {lines} lines, at most {MOST_LINES}')
-    rooms = {name for names in FLOORS for name in names}
+    for path in sorted((root / 'tools').rglob('*.py')):
+        found += set_from_outside(str(path.relative_to(root)), path)
+    found += [
+        f'{path.relative_to(root)}: at the top there are rooms and {", ".join(TOP)}; put it into a room'
+        for path in paths.values()
+        if path.parent == root / PACKAGE and path.stem not in TOP
+    ]
+    folders = {room(module) for module, path in paths.items() if path.parent != root / PACKAGE}
     found += [
         f'{name}: no such room; say in {Path(__file__).name} which floor it is on'
-        for name in sorted({room(module) for module in paths} - rooms - {''})
+        for name in sorted(folders - {name for names in FLOORS for name in names})
     ]
     return found
+
+
+def tree(root: Path) -> str:
+    """The rooms from the top floor down: what each is, its files, and the rooms that it imports."""
+    paths = modules(root)
+    lines = []
+    for names in reversed(FLOORS):
+        for name in names:
+            inside = {module: path for module, path in paths.items() if room(module) == name}
+            if not inside:
+                continue
+            below = {room(target) for path in inside.values() for target in imports(path, set(paths))} - {name, ''}
+            title = (ast.get_docstring(parsed(paths[f'{PACKAGE}.{name}'])) or '').splitlines()[0]
+            files = [
+                '/'.join(module.split('.')[2:]) + ('/' if path.name == '__init__.py' else '')
+                for module, path in inside.items()
+                if module != f'{PACKAGE}.{name}'
+            ]
+            lines.append(f'{name + "/" if files else name + ".py"}: {title}')
+            lines += [f'    {", ".join(files)}'] if files else []
+            lines.append(f'    imports {", ".join(sorted(below)) or "nothing"}')
+        lines.append('')
+    return '\n'.join(lines[:-1])
+
+
+def with_tree(text: str, root: Path) -> str:
+    """A page with the tree written anew between its two marks."""
+    block = f'<!-- rooms -->\n```text\n{tree(root)}\n```\n<!-- end of rooms -->'
+    return re.sub(r'<!-- rooms -->.*<!-- end of rooms -->', lambda match: block, text, flags=re.DOTALL)
 
 
 def main() -> None:
     """Print problems, or the tree."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--root', type=Path, default=ROOT)
-    parser.add_argument('--tree', action='store_true', help='print the rooms and their arrows')
+    parser.add_argument('--tree', action='store_true', help='print the rooms')
+    parser.add_argument('--docs', action='store_true', help=f'write the rooms into {DOCS}')
     args = parser.parse_args()
     if args.tree:
-        paths = modules(args.root)
-        for names in reversed(FLOORS):
-            for name in names:
-                below = {
-                    room(target)
-                    for module, path in paths.items()
-                    if room(module) == name
-                    for target in imports(path, set(paths))
-                } - {name, ''}
-                print(f'{name:14} → {", ".join(sorted(below)) or "nothing"}')
-        return
-    found = problems(args.root)
-    print('\n'.join(found) or 'arrows run down, no circles, no long files')
-    sys.exit(bool(found))
+        print(tree(args.root))
+    elif args.docs:
+        page = args.root / DOCS
+        page.write_text(with_tree(page.read_text(), args.root))
+    else:
+        found = problems(args.root)
+        print('\n'.join(found) or 'arrows run down, no circles, nothing private or set from outside, no long files')
+        sys.exit(bool(found))
 
 
 if __name__ == '__main__':
