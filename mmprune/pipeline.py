@@ -16,7 +16,7 @@ from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
 from mmprune.measure.complexity import Complexity, measure
 from mmprune.measure.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
-from mmprune.measure.latency import is_slow, time_cut, why_slow
+from mmprune.measure.speedup import CutTimes, is_slow, time_cut, why_slow
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.report.report import Report, Stage
 from mmprune.restorers.base import Restorer
@@ -72,14 +72,16 @@ class Pipeline:
             plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
         self.report.layers, seconds = plan.rows, time.perf_counter() - start
         self._take_warnings(plan)
-        milliseconds = self._time(plan)
+        times = self._time(plan)
+        milliseconds = self.report.stages[-1].target_ms * times.ratio if times else 0.0
         if self.restorer is None:
             start = time.perf_counter()
             plan.apply()
-            self._warn_if_slow(self.stage('pruned', start - seconds, plan.note, milliseconds), plan)
+            self._warn_if_slow(self.stage('pruned', start - seconds, plan.note, milliseconds), plan, times)
             return plan
         with plan.trial():
-            self._warn_if_slow(self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds), plan)
+            stage = self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds)
+            self._warn_if_slow(stage, plan, times)
         start = time.perf_counter()
         with _mistakes_of_input():
             plan.apply(self.restorer, self.images)
@@ -93,26 +95,27 @@ class Pipeline:
     def _take_warnings(self, plan: Plan) -> None:
         self.report.warnings = list(dict.fromkeys([*self.report.warnings, *plan.warnings]))
 
-    def _time(self, plan: Plan) -> float:
-        """Milliseconds inside the targets once the plan is carried out; 0 if nothing is timed."""
+    def _time(self, plan: Plan) -> CutTimes | None:
+        """Times inside the targets before the plan and after it; None if nothing is timed."""
         if not CLOCK_S:
-            return 0.0
-        before, after = time_cut(self.scope, plan.trial, CLOCK_S)
-        last = self.report.stages[-1]
+            return None
+        times, last = time_cut(self.scope, plan.trial, CLOCK_S), self.report.stages[-1]
         if last is self.report.stages[0]:
-            last.target_ms = round(before, 3)
-        return last.target_ms * after / before
+            last.target_ms = round(times.before_ms, 3)
+        return times
 
-    def _warn_if_slow(self, stage: Stage, plan: Plan) -> None:
-        """Say so, and why, where fewer FLOPs do not mean less time."""
+    def _warn_if_slow(self, stage: Stage, plan: Plan, times: CutTimes | None) -> None:
+        """Say so, and why, where fewer FLOPs certainly do not mean less time."""
         dense = self.report.stages[0]
-        if not (stage.target_ms and dense.target_flops):
+        if not (times and dense.target_ms and dense.target_flops):
             return
         flops, spent = stage.target_flops / dense.target_flops, stage.target_ms / dense.target_ms
-        if is_slow(flops, spent):
+        if is_slow(flops, spent / times.ratio * times.surely_left):
+            cut = [row for row in plan.rows if row.after < row.before]
+            layers, widths = {name for row in cut for name in row.members}, [(row.before, row.after) for row in cut]
             self.report.warnings.append(
                 f'{flops:.0%} of the FLOPs of the target take {spent:.0%} of its time on this device at input '
-                f'{"×".join(map(str, self.report.input_shape))}: {why_slow(self.scope, plan.rows)}'
+                f'{"×".join(map(str, self.report.input_shape))}: {why_slow(self.scope, layers, widths)}'
             )
 
     def stage(self, name: str, start: float, note: str = '', target_ms: float = 0.0) -> Stage:

@@ -10,7 +10,8 @@ from mmprune.analysis.context import Context
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
 from mmprune.measure.complexity import measure
-from mmprune.measure.latency import measure_latency, ratio, threads
+from mmprune.measure.latency import measure_latency, ratio
+from mmprune.measure.stopwatch import threads
 from mmprune.report.tables import human, table
 
 

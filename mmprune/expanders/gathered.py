@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode, watching
+from mmprune.measure.stopwatch import elapsed_ms, in_turn
 from mmprune.surgery.masking import masks, remove_masks
 
+#: Counted runs of each of the two forms of a convolution.
 RUNS = 5
 
 
@@ -104,10 +106,10 @@ def gather_convs(model: nn.Module, example: object, measure: bool = True) -> lis
             scope.forward(scope.example)
         for name in names:
             conv = scope.model.get_submodule(name)
-            gathered, times = GatheredConv2d(conv), (None, None)
+            gathered, times, replaced = GatheredConv2d(conv), (None, None), True
             if measure:
-                times = _least_ms(conv, inputs[conv]), _least_ms(gathered, inputs[conv])
-            replaced = not measure or times[1] < times[0]
+                times = _median_ms(conv, gathered, inputs[conv])
+                replaced = times[1] < times[0]
             found.append(Gathering(name, gathered.rounds, *times, replaced))
             if replaced:
                 parent, _, child = name.rpartition('.')
@@ -124,16 +126,11 @@ def _can_be_gathered(module: nn.Module) -> bool:
     )
 
 
-def _least_ms(module: nn.Module, x: Tensor) -> float:
-    """Least of a few runs, behind one that warms up."""
-    module(x)
-    times = []
-    for _ in range(RUNS):
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
-        start = time.perf_counter()
-        module(x)
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
-        times.append(1e3 * (time.perf_counter() - start))
-    return min(times)
+def _median_ms(dense: nn.Module, gathered: nn.Module, x: Tensor) -> tuple[float, float]:
+    """Median times of both on the same input, in turn."""
+    times = in_turn(
+        {'dense': lambda: elapsed_ms(lambda: dense(x)), 'gathered': lambda: elapsed_ms(lambda: gathered(x))},
+        RUNS,
+        warmup=1,
+    )
+    return median(times['dense']), median(times['gathered'])
