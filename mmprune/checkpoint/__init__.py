@@ -1,6 +1,6 @@
 """Checkpoints that describe themselves, read without running code."""
 
-from mmprune.checkpoint import mm_loaders
+from mmprune.checkpoint.mm_loaders import register_loaders
 from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.checkpoint.state import load, make_loadable, save, set_structure, structure_of
 from mmprune.errors import CheckpointError, StructureError
@@ -12,8 +12,8 @@ __all__ = [
     'StructureError',
     'load',
     'make_loadable',
-    'mm_loaders',
     'read_checkpoint',
+    'register_loaders',
     'save',
     'set_structure',
     'structure_of',

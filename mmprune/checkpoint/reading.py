@@ -10,11 +10,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
@@ -85,46 +83,65 @@ def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: object = 
         warnings.warn(f'{TRUST}=1: whatever code is in {name} is run with your rights', stacklevel=2)
     try:
         if not is_trusted():
-            _check_archive(path)
+            check_archive(path)
         with torch.serialization.safe_globals(SAFE_TYPES):
             checkpoint = torch.load(path, map_location=map_location, weights_only=not is_trusted())
     except Exception as error:  # whatever bytes a file may hold, the unpickler has an exception for them
-        raise CheckpointError(_explain(name, error)) from error
+        raise CheckpointError(explained(name, error)) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{name}: holds a {type(checkpoint).__name__}, expected a state dict or a checkpoint')
-    if problem := _odd_contents(checkpoint):
-        raise CheckpointError(f'{name}: not a usable checkpoint: {problem}')
+    check_contents(name, checkpoint)
     return checkpoint
 
 
-def _check_archive(file: Path | IO[bytes]) -> None:
+def check_archive(file: Path | IO[bytes]) -> None:
     """Refuse archives that PyTorch did not write like this: it checks no checksums, and inflates whatever it is told.
 
     Raises:
         ValueError: A record does not match its checksum, or is compressed.
     """
-    if not zipfile.is_zipfile(file):
-        return  # the format before PyTorch 1.6, or no checkpoint at all
-    with zipfile.ZipFile(file) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError(
-                'its records are compressed, which PyTorch never does; unpack and zip it without '
-                'compression if you trust it'
-            )
-        if damaged := archive.testzip():
-            raise ValueError(f'{damaged} does not match its checksum')
-    if not isinstance(file, Path):
-        file.seek(0)
+    try:
+        if zipfile.is_zipfile(file):  # else the format before PyTorch 1.6, or no checkpoint at all
+            with zipfile.ZipFile(file) as archive:
+                _check_records(archive)
+    finally:
+        if not isinstance(file, Path):
+            file.seek(0)
+
+
+def _check_records(archive: zipfile.ZipFile) -> None:
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise ValueError(
+            'its records are compressed, which PyTorch never does; unpack and zip it without '
+            'compression if you trust it'
+        )
+    if damaged := archive.testzip():
+        raise ValueError(f'{damaged} does not match its checksum')
+
+
+def check_contents(name: str | os.PathLike, checkpoint: dict) -> None:
+    """Refuse checkpoints with contents that would surprise those who use them.
+
+    Args:
+        name: What the error calls the checkpoint.
+        checkpoint: As it was read; attributes that could hide the methods of its dicts are removed.
+
+    Raises:
+        CheckpointError: A part is of the wrong kind, say no dict.
+    """
+    for holder in (checkpoint, dict.get(checkpoint, 'state_dict'), dict.get(checkpoint, 'ema_state_dict')):
+        for attribute in set(getattr(holder, '__dict__', ())) - {'_metadata'}:
+            delattr(holder, attribute)
+    if problem := _odd_contents(checkpoint):
+        raise CheckpointError(f'{name}: not a usable checkpoint: {problem}')
 
 
 def _odd_contents(checkpoint: dict) -> str:
-    """What would surprise those who use a checkpoint; empty if nothing does."""
+    """The first of the contents that is of the wrong kind; empty if none is."""
     for key in ('meta', 'message_hub', 'state_dict', 'ema_state_dict'):
         if not isinstance(checkpoint.get(key, {}), Mapping) and (key == 'state_dict' or checkpoint[key] is not None):
             return f'{key!r} must be a dict, got {type(checkpoint[key]).__name__}'
     for holder in (checkpoint, checkpoint.get('state_dict'), checkpoint.get('ema_state_dict')):
-        for name in set(getattr(holder, '__dict__', ())) - {'_metadata'}:
-            delattr(holder, name)  # they could hide the methods of a dict
         metadata = getattr(holder, '_metadata', None)
         if metadata is not None and not (
             isinstance(metadata, Mapping)
@@ -138,7 +155,13 @@ def _odd_contents(checkpoint: dict) -> str:
     return f"keys of 'state_dict' must be names, got {odd[0]!r:.40}" if odd else ''
 
 
-def _explain(path: Path | str, error: Exception) -> str:
+def explained(path: str | os.PathLike, error: Exception) -> str:
+    """One line on why a file could not be read.
+
+    Args:
+        path: The file, or what the line calls it.
+        error: What reading it raised.
+    """
     text = str(error).split('WeightsUnpickler error:')[-1].strip()
     if isinstance(error, pickle.UnpicklingError):
         for line in text.splitlines():
@@ -149,32 +172,3 @@ def _explain(path: Path | str, error: Exception) -> str:
                 )
     reason = text.splitlines()[0] if text else type(error).__name__
     return f'{path}: not a readable checkpoint, truncated or damaged ({reason:.160})'
-
-
-def download(url: str, folder: str | os.PathLike | None = None) -> Path:
-    """The local copy of a published checkpoint, fetched if it is not there yet.
-
-    Args:
-        url: Where it is published.
-        folder: Where copies are kept. Defaults to the folder that mmengine uses.
-
-    Raises:
-        CheckpointError: It cannot be fetched.
-    """
-    folder = Path(folder or Path(torch.hub.get_dir()).parent / 'checkpoints')
-    path = folder / Path(urlparse(url).path).name
-    if is_main_process():
-        _fetch(url, path)
-    barrier()  # the other processes of this node find the file, those of other nodes fetch their own
-    _fetch(url, path)
-    return path
-
-
-def _fetch(url: str, path: Path) -> None:
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path))  # renames when complete
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{url}: cannot be fetched ({error}); download it and give its path') from error

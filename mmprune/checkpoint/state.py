@@ -94,9 +94,11 @@ def _read_structure(
 def _check_shapes(model: nn.Module, state: dict, prefix: str, reason: str) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         given = state.get(prefix + name)
-        if given is not None and not isinstance(given, Tensor):
-            raise CheckpointError(f'{name}: the checkpoint holds a {type(given).__name__} and no tensor')
-        if given is not None and given.shape != tensor.shape:
+        if given is None:
+            continue
+        if not isinstance(given, Tensor) or given.layout != torch.strided or given.is_meta:
+            raise CheckpointError(f'{name}: the checkpoint holds a {type(given).__name__} that cannot be copied')
+        if given.shape != tensor.shape:
             raise CheckpointError(
                 f'{name}: the checkpoint holds shape {tuple(given.shape)}, '
                 f'the network needs {tuple(tensor.shape)}; {reason}'

@@ -159,6 +159,10 @@ def _usable(content: bytes) -> Callable[[], None]:
                     loaded.append(model.eval()(images()[0]))
                 except (CheckpointError, StructureError) as error:
                     refused.append(error)
+                except Exception as error:
+                    if load is mmprune.load or KEY.encode() in content:
+                        raise
+                    refused.append(CheckpointError(f'{error} (as mmengine says it: no checkpoint of ours)'))
         if refused:
             raise refused[0]
         assert all(isinstance(module, nn.Module) for module in model.modules())

@@ -95,17 +95,3 @@ def test_not_a_dict_and_not_a_file(tmp_path: Path) -> None:
     for name in ('b.pth', ''):
         with pytest.raises(FileNotFoundError, match='no such checkpoint'):
             read_checkpoint(tmp_path / name)
-
-
-def test_configs_inside_are_dropped(tmp_path: Path) -> None:
-    """mmengine would execute them: ``resume`` the one in meta, an inferencer those that a run left."""
-    config = f'open({str(tmp_path / "executed")!r}, "w")'
-    torch.save(
-        {
-            'meta': {'config': config, 'cfg': config, 'epoch': 1},
-            'message_hub': {'runtime_info': {'cfg': config, 'iter': 3}},
-        },
-        tmp_path / 'a.pth',
-    )
-    found = _load_checkpoint(str(tmp_path / 'a.pth'))
-    assert found == {'meta': {'epoch': 1}, 'message_hub': {'runtime_info': {'iter': 3}}}
