@@ -1,7 +1,7 @@
 """The documentation's links, navigation, includes and pictures; without the generator that makes a site of it."""
 
-import importlib
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
@@ -31,8 +31,8 @@ def entries(nav: object) -> list[str]:
     return [path for item in (nav.values() if isinstance(nav, dict) else nav) for path in entries(item)]
 
 
-def check_site() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('check_site', ROOT / 'tools/dev/check_site.py')
+def load(tool: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(tool, ROOT / f'tools/dev/{tool}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -63,11 +63,29 @@ def test_what_a_page_includes_and_runs_exists(path: Path) -> None:
     text = path.read_text()
     for included in re.findall(r'^--8<-- "(.+)"$', text, re.MULTILINE):
         assert (ROOT / included).exists(), included
-    for file in re.findall(r'\b((?:tools|configs|docs)/[\w./-]+\.(?:py|json|sh))', text):
-        assert (ROOT / file).exists() or 'my_' in file, file
     for part in re.findall(r'^::: ([\w.]+)$', text, re.MULTILINE):
-        module, _, attribute = part.rpartition('.')
-        assert hasattr(importlib.import_module(module), attribute), part
+        pkgutil.resolve_name(part)
+
+
+@pytest.mark.parametrize('path', TEXTS, ids=name)
+def test_files_and_modules_that_a_text_names_exist(path: Path) -> None:
+    text = re.sub(r'<!--.*?-->', '', path.read_text())
+    files = re.findall(r'(?<![\w/.-])((?:mmprune|tools|configs|docs|tests|requirements)/[\w./-]*\w)(?![\w/*<{])', text)
+    assert [file for file in files if not (ROOT / file).exists() and 'my_' not in file] == []
+    for part in re.findall(r'(?<![\w/.-])mmprune(?:\.\w+){2,}', text):
+        pkgutil.resolve_name(part)
+
+
+def test_docstrings_refer_to_what_there_is() -> None:
+    for path in sorted((ROOT / 'mmprune').rglob('*.py')):
+        for part in re.findall(r':\w+:`~?(mmprune[\w.]+)`', path.read_text()):
+            assert pkgutil.resolve_name(part) is not None, f'{name(path)}: {part}'
+
+
+def test_the_page_on_the_architecture_shows_the_tree_as_it_is() -> None:
+    page = ROOT / 'docs/architecture.md'
+    written = load('check_architecture').with_tree(page.read_text(), ROOT)
+    assert page.read_text() == written, 'run `python tools/dev/check_architecture.py --docs`'
 
 
 def test_every_registered_part_is_in_the_reference() -> None:
@@ -104,5 +122,5 @@ def test_every_registered_part_is_in_the_reference() -> None:
 def test_dead_links_of_a_site_are_found(tmp_path: Path, html: str, problem: str | None) -> None:
     (tmp_path / 'index.html').write_text(f'<p id="here">{html}')
     (tmp_path / 'b.html').write_text('<h1 id="x">b</h1>')
-    found = check_site().problems(tmp_path)
+    found = load('check_site').problems(tmp_path)
     assert (problem is None and not found) or (len(found) == 1 and problem in found[0])

@@ -10,6 +10,7 @@ import argparse
 import ast
 import re
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -266,27 +267,25 @@ def problems(root: Path) -> list[str]:
     return found
 
 
-def tree(root: Path) -> str:
-    """The rooms from the top floor down: what each is, its files, and the rooms that it imports."""
+def tree(root: Path, arrows: bool = False) -> str:
+    """The rooms from the top floor down: what each is, its files and, if asked, the rooms that it imports."""
     paths = modules(root)
-    lines = []
-    for names in reversed(FLOORS):
-        for name in names:
-            inside = {module: path for module, path in paths.items() if room(module) == name}
-            if not inside:
-                continue
+    floors = []
+    for name in (name for names in reversed(FLOORS) for name in names):
+        inside = {module: path for module, path in paths.items() if room(module) == name}
+        own = paths[f'{PACKAGE}.{name}']
+        title, *_ = (ast.get_docstring(parsed(own)) or '').splitlines() or ['']
+        folders: dict[str, list[str]] = defaultdict(list)
+        for path in inside.values():
+            if path != own and path.name != '__init__.py':
+                folders[str(path.parent.relative_to(own.parent))].append(path.stem)
+        texts = [('' if folder == '.' else f'{folder}/: ') + ', '.join(files) for folder, files in folders.items()]
+        if arrows:
             below = {room(target) for path in inside.values() for target in imports(path, set(paths))} - {name, ''}
-            title = (ast.get_docstring(parsed(paths[f'{PACKAGE}.{name}'])) or '').splitlines()[0]
-            files = [
-                '/'.join(module.split('.')[2:]) + ('/' if path.name == '__init__.py' else '')
-                for module, path in inside.items()
-                if module != f'{PACKAGE}.{name}'
-            ]
-            lines.append(f'{name + "/" if files else name + ".py"}: {title}')
-            lines += [f'    {", ".join(files)}'] if files else []
-            lines.append(f'    imports {", ".join(sorted(below)) or "nothing"}')
-        lines.append('')
-    return '\n'.join(lines[:-1])
+            texts.append(f'→ {", ".join(sorted(below)) or "nothing"}')
+        floors.append(f'{name + "/" if own.name == "__init__.py" else own.name:14} {title}')
+        floors += [textwrap.indent(textwrap.fill(text, 100), ' ' * 15) for text in texts]
+    return '\n'.join(floors)
 
 
 def with_tree(text: str, root: Path) -> str:
@@ -303,7 +302,7 @@ def main() -> None:
     parser.add_argument('--docs', action='store_true', help=f'write the rooms into {DOCS}')
     args = parser.parse_args()
     if args.tree:
-        print(tree(args.root))
+        print(tree(args.root, arrows=True))
     elif args.docs:
         page = args.root / DOCS
         page.write_text(with_tree(page.read_text(), args.root))
