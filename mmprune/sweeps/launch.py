@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmengine.config import Config
+
 from mmprune.sweeps.cells import arguments_of, finished
 from mmprune.sweeps.grid import Cell
 
@@ -67,16 +69,21 @@ def runs_of(cells: Sequence[Cell], config: str | Path, folder: Path, num_seeds: 
     runs = []
     for cell in cells:
         first = (cell.config.get('randomness') or {}).get('seed') or 0
-        trains = bool(cell.config.pruning.get('finetune', False))
-        restores = cell.config.pruning.get('restorer') is not None
-        stage = 'finetuned' if trains else 'restored' if restores else 'pruned'
+        stage = last_stage_of(cell.config)
         for seed in range(first, first + num_seeds):
             work_dir = folder / cell.name / f'seed{seed}'
             arguments = arguments_of(
-                config, work_dir, cell.options, ['--seed', str(seed), *(['--resume'] if trains else [])]
+                config, work_dir, cell.options, ['--seed', str(seed), *(['--resume'] if stage == 'finetuned' else [])]
             )
             runs.append(Run(cell, seed, work_dir, tuple(arguments), _text(cell, seed, work_dir), stage))
     return runs
+
+
+def last_stage_of(config: Config) -> str:
+    """The name of the stage that a complete run of a config ends with."""
+    if config.pruning.get('finetune', False):
+        return 'finetuned'
+    return 'pruned' if config.pruning.get('restorer') is None else 'restored'
 
 
 def _text(cell: Cell, seed: int, work_dir: Path) -> str:

@@ -104,7 +104,7 @@ def test_a_cell_with_seeds_is_one_run_per_seed() -> None:
 
 
 def test_tables_show_the_mean_and_spread_of_seeds(tmp_path: Path) -> None:
-    make_readme = tool('make_readme')
+    tables = tool('tables')
     content = json.loads((ROOT / 'configs/expanders/cells.json').read_text())
     (tmp_path / 'cells.json').write_text(json.dumps(content))
 
@@ -119,7 +119,7 @@ def test_tables_show_the_mean_and_spread_of_seeds(tmp_path: Path) -> None:
     }
     results[name.format('XNet/equal-edges', 0)] = run(60.0, 100)
     (tmp_path / 'results.json').write_text(json.dumps(results))
-    text = make_readme.render(make_readme.Results(tmp_path), 'vgg-small_cifar10')
+    text = tables.render(tables.Results(tmp_path), 'vgg-small_cifar10')
     assert '| Random | equal-degree | 52.00 ± 2.00 | 100 (10.0 %) |' in text
     assert '| XNet | equal-edges | 60.00 (1 of 3 seeds) | 100 (10.0 %) |' in text
     assert '| RandomRegular | equal-edges | not run |' in text and 'Dense:' not in text

@@ -1,63 +1,74 @@
-"""Draw docs/images/comparison.svg: what every method of the comparison leaves of the accuracy, from its results."""
+"""docs/images/comparison.svg: what every method of the comparison leaves of the accuracy, from its results."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from html import escape
 
-from svg import ACCENT, GONE, INK, KEPT, PALE, Drawing
+from tables import Results
 
-if TYPE_CHECKING:
-    from make_readme import Results
-
-PATH = Path(__file__).parents[2] / 'docs/images/comparison.svg'
+KEPT, GONE, ACCENT, INK, PALE = '#2f6f8f', '#9aa7b0', '#d97a00', '#1c2529', '#e6eaec'
 NAMES, SCALE, ROW = 350, 3.6, 22  # width of the labels, pixels per point of accuracy, height of a line
 
 
 def draw(results: Results, table: str = 'methods') -> str:
     """One panel per ratio, one bar per method that was run: grey what the cut left, in colour what it ends with."""
-    spec = results.tables[table]
     rows = [
         (name, ratio)
         for name, ratio in results.rows(table)
         if results.value(table, name, ratio, 'final') is not None and not name.endswith('-params')
     ]
-    ratios = list(dict.fromkeys(ratio for _, ratio in rows))
-    picture = Drawing(NAMES + 470, 40 + ROW * len(rows) + 50 * max(1, len(ratios)), 'All methods on one network')
-    y = 30
+    y, parts, ratios = 30, [], list(dict.fromkeys(ratio for _, ratio in rows))
     for ratio in ratios:
-        runs = results.runs(table, next(name for name, r in rows if r == ratio), ratio)
-        dense, last = runs[0]['stages'][0], runs[0]['stages'][-1]
-        accuracy = dense['metrics'][spec['metric']]
-        picture.text(
-            16,
-            y,
-            f'{spec["title"]}: {100 * last["flops"] / dense["flops"]:.1f} % of the multiply-adds left',
-            'start',
-            bold=True,
-        )
-        top = y + 8
-        for name in sorted(
-            (name for name, r in rows if r == ratio), key=lambda name: -results.value(table, name, ratio, 'final')
-        ):
-            y += ROW
-            final, cut = (results.value(table, name, ratio, column) for column in ('final', 'cut'))
-            label = spec['labels'].get(name, name)
-            fill = GONE if label.startswith('for comparison') else KEPT
-            picture.box(NAMES, y - 12, SCALE * 100, 15, PALE)
-            picture.box(NAMES, y - 12, SCALE * final, 15, fill)
-            if cut is not None:
-                picture.line([(NAMES + SCALE * cut, y - 12), (NAMES + SCALE * cut, y + 3)], '#ffffff', 2)
-            picture.text(NAMES - 8, y, label.removeprefix('for comparison: '), 'end', size=12)
-            picture.text(NAMES + SCALE * 100 + 8, y, f'{final:.2f}', 'start', size=12)
-        picture.line([(NAMES + SCALE * accuracy, top), (NAMES + SCALE * accuracy, y + 6)], ACCENT, 1.5, dashed=True)
-        picture.text(NAMES + SCALE * accuracy, y + 18, f'dense {accuracy:.2f}', fill=INK, size=11)
-        y += 50
-    picture.text(
-        16,
-        y - 10,
-        'Bars: top-1 accuracy in %; white marks: right after the cut; grey bars use real images.',
-        'start',
-        size=11,
+        names = [name for name, of in rows if of == ratio]
+        parts += _panel(results, table, ratio, names, y)
+        y += ROW * len(names) + 50
+    note = 'Bars: top-1 accuracy in %; white marks: right after the cut; grey bars use real images.'
+    parts.append(_text(16, y - 10, note, 'start', size=11))
+    return _picture(NAMES + 470, 40 + ROW * len(rows) + 50 * max(1, len(ratios)), 'All methods on one network', parts)
+
+
+def _panel(results: Results, table: str, ratio: str, names: list[str], y: int) -> list[str]:
+    spec, runs = results.tables[table], results.runs(table, names[0], ratio)
+    dense, last = runs[0]['stages'][0], runs[0]['stages'][-1]
+    accuracy = dense['metrics'][spec['metric']]
+    title = f'{spec["title"]}: {100 * last["flops"] / dense["flops"]:.1f} % of the multiply-adds left'
+    parts, top = [_text(16, y, title, 'start', bold=True)], y + 8
+    for name in sorted(names, key=lambda name: -results.value(table, name, ratio, 'final')):
+        y += ROW
+        final, cut = (results.value(table, name, ratio, column) for column in ('final', 'cut'))
+        label = spec['labels'].get(name, name)
+        parts.append(_bar(y - 12, SCALE * 100, PALE))
+        parts.append(_bar(y - 12, SCALE * final, GONE if label.startswith('for comparison') else KEPT))
+        if cut is not None:
+            parts.append(_line(NAMES + SCALE * cut, y - 12, y + 3, '#ffffff', 2))
+        parts.append(_text(NAMES - 8, y, label.removeprefix('for comparison: '), 'end', size=12))
+        parts.append(_text(NAMES + SCALE * 100 + 8, y, f'{final:.2f}', 'start', size=12))
+    x = NAMES + SCALE * accuracy
+    return [*parts, _line(x, top, y + 6, ACCENT, 1.5, True), _text(x, y + 18, f'dense {accuracy:.2f}', size=11)]
+
+
+def _picture(width: int, height: int, title: str, parts: list[str]) -> str:
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img" font-family="system-ui,sans-serif" font-size="13">'
     )
-    return str(picture)
+    ground = f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>'
+    return '\n'.join([head, f'<title>{escape(title)}</title>', ground, *parts, '</svg>', ''])
+
+
+def _bar(y: float, width: float, fill: str) -> str:
+    return f'<rect x="{NAMES:g}" y="{y:g}" width="{width:g}" height="15" rx="3" fill="{fill}"/>'
+
+
+def _line(x: float, top: float, end: float, stroke: str, width: float, dashed: bool = False) -> str:
+    more = ' stroke-dasharray="4 3"' if dashed else ''
+    points = f'{x:.1f},{top:.1f} {x:.1f},{end:.1f}'
+    return f'<polyline points="{points}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{more}/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str = 'middle', bold: bool = False, size: int = 13) -> str:
+    weight = ' font-weight="600"' if bold else ''
+    return (
+        f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{INK}" font-size="{size}"{weight}>'
+        f'{escape(text, quote=False)}</text>'
+    )

@@ -11,17 +11,15 @@ import copy
 import functools
 import json
 import re
-import sys
 from pathlib import Path
 from statistics import mean
 
 import yaml
+from make_readme import write
 from mmengine.config import Config
+from run_cells import load_cells
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-
-from run_cells import load_cells  # noqa: E402
 
 PAPERS = {
     'dfbf': dict(Title='Data-Free Backbone Fine-Tuning for Pruned Neural Networks'),
@@ -124,16 +122,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a file is not current')
-    args = parser.parse_args()
-    stale = [(path, text) for path, text in files().items() if not path.exists() or path.read_text() != text]
-    for path, text in stale:
-        print(
-            f'{path.relative_to(ROOT)}: '
-            + ('not current; run python tools/results/make_metafiles.py' if args.check else 'written')
-        )
-        if not args.check:
-            path.write_text(text)
-    sys.exit(int(args.check and bool(stale)))
+    write(files(), parser.parse_args().check, 'tools/results/make_metafiles.py')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Rewrite the result tables (and one figure) of README.md, configs/*/README.md and docs/ from the runs' results.json.
+"""Rewrite the result tables (and one figure) of README.md, configs/*/README.md and docs/ from what runs wrote down.
 
 A table stands between two marks, and says which cells it shows; outside configs/ the folder is named too:
 
@@ -12,273 +12,65 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, median, stdev
+
+import comparison_figure
+import file_tables
+from tables import Results, render
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-
-import comparison_figure  # noqa: E402
-import soak_table  # noqa: E402
-
 MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of table -->)', re.DOTALL)
-SIZES = {
-    'params': 'parameters left',
-    'flops': 'multiply-adds left (at {shape})',
-    'nonzero_params': 'non-zero parameters left',
-    'target_ms': 'milliseconds in the pruned part, dense and cut network timed in turn',
+FIGURE = ROOT / 'docs/images/comparison.svg'
+#: Tables that are not made of cells.
+OTHERS = {
+    'docs/detector_speed': lambda: file_tables.speeds(_read('docs/detector_speed.json')['runs']),
+    'tests/soak': lambda: (
+        file_tables.soak(_read('tests/soak.json')) + '\n' + file_tables.memory(_read('tests/memory.json')['runs'][-1])
+    ),
 }
-MEANS = {'Random': ('random_1', 'random_2', 'random_3')}
 
 
-class Results:
-    """The cells of one folder and what was measured of them."""
-
-    def __init__(self, folder: Path) -> None:
-        content = json.loads((folder / 'cells.json').read_text())
-        path = folder / 'results.json'
-        self.folder, self.columns, self.tables = folder, content['columns'], content['tables']
-        self.measured = json.loads(path.read_text()) if path.exists() else {}
-        self.published = {cell['cell']: cell['published'] for cell in content['cells'] if 'published' in cell}
-        self.seeds = {cell['cell']: len(cell['seeds']) for cell in content['cells'] if 'seeds' in cell}
-        self.names = [cell['cell'] for cell in content['cells']]
-        for name, spec in self.tables.items():  # a table that shows other columns of another's cells
-            self._show_again(spec.get('cells', name), name)
-            for key, source in spec.get('borrowed', {}).items():
-                self._borrow(key, source)
-
-    def _borrow(self, key: str, source: str) -> None:
-        """Take a cell from another folder's results, where it was run."""
-        other, _, name = source.partition('/')
-        path = self.folder.parent / other / 'results.json'
-        found = json.loads(path.read_text()).get(name) if path.exists() else None
-        self.names.append(key)
-        if found is not None:
-            self.measured[key] = found
-
-    def _show_again(self, table: str, name: str) -> None:
-        if table != name:
-            for found in (self.measured, self.published, self.seeds):
-                found |= {
-                    f'{name}/{key.partition("/")[2]}': value
-                    for key, value in found.items()
-                    if key.startswith(f'{table}/')
-                }
-            self.names += [f'{name}/{key.partition("/")[2]}' for key in self.names if key.startswith(f'{table}/')]
-
-    def rows(self, table: str) -> list[tuple[str, str]]:
-        """(criterion, ratio) in the order of the cells."""
-        return list(dict.fromkeys(tuple(name.split('/')[1:3]) for name in self.names if name.startswith(f'{table}/')))
-
-    def averaged(self, table: str, criterion: str) -> tuple[str, ...]:
-        """The criteria whose mean a row is, if it is one."""
-        names = MEANS.get(criterion, ())
-        return names if any(name.startswith(f'{table}/{names[0]}/') for name in self.names if names) else ()
-
-    def of_seeds(self, name: str) -> list[dict]:
-        """The runs of a cell: one, or one per seed."""
-        return [run for key, run in self.measured.items() if key == name or key.startswith(f'{name}/seed')]
-
-    def value(self, table: str, criterion: str, ratio: str, column: str) -> float | None:
-        """The measured metric: of the cell's last stage; of the row's 'pruned' stage for 'cut'; or a mean of cells."""
-        if criteria := self.averaged(table, criterion):
-            found = [self.value(table, name, ratio, column) for name in criteria]
-            return None if None in found else mean(found)
-        if column == 'cut':
-            stages = [stage for run in self.runs(table, criterion, ratio) for stage in run['stages']]
-            stage = next((stage for stage in stages if stage['name'] == 'pruned'), None)
-        else:
-            values = self.of_last_stage(f'{table}/{criterion}/{ratio}/{column}', self.tables[table]['metric'])
-            return mean(values) if values else None
-        return None if stage is None else stage['metrics'].get(self.tables[table]['metric'])
-
-    def of_last_stage(self, name: str, metric: str) -> list[float]:
-        """The metric of every run of a cell."""
-        return [
-            run['stages'][-1]['metrics'][metric]
-            for run in self.of_seeds(name)
-            if metric in run['stages'][-1]['metrics']
-        ]
-
-    def runs(self, table: str, criterion: str = '', ratio: str = '') -> list[dict]:
-        """All runs of a table, or of one of its rows."""
-        prefix = f'{table}/{criterion}/{ratio}/' if ratio else f'{table}/'
-        return [run for name, run in self.measured.items() if name.startswith(prefix)]
-
-    def cell(self, table: str, criterion: str, ratio: str, column: str) -> str:
-        """'measured · *published*'; 'not run' where the cell was not."""
-        name = f'{table}/{criterion}/{ratio}/{column}'
-        value, published = self.value(table, criterion, ratio, column), self.published.get(name)
-        if value is None and published is None and name not in self.names:
-            return ''
-        digits = self.tables[table].get('digits', 2)
-        text = 'not run' if value is None else f'{value:.{digits}f}'
-        if name in self.seeds and value is not None:
-            values, wanted = self.of_last_stage(name, self.tables[table]['metric']), self.seeds[name]
-            spread = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
-            text += spread + ('' if len(values) == wanted else f' ({len(values)} of {wanted} seeds)')
-        return text if published is None else f'{text} · *{published:.{digits}f}*'
-
-    def size(self, table: str, criterion: str, ratio: str, key: str) -> str:
-        """Parameters or FLOPs that are left."""
-        runs = [
-            run
-            for run in self.runs(table, (self.averaged(table, criterion) or (criterion,))[0], ratio)
-            if key in run['stages'][-1]
-        ]
-        if not runs:
-            return ''
-        dense, last = (round(mean(run['stages'][index][key] for run in runs)) for index in (0, -1))
-        return f'{last:,} ({100 * last / dense:.1f} %)'
-
-
-def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: Sequence[str] = ()) -> str:
-    """One table in Markdown, with what its figures are measured on."""
-    spec, runs = results.tables[table], results.runs(table)
-    rows = [
-        (criterion, ratio)
-        for criterion, ratio in results.rows(table)
-        if (not criteria or criterion in criteria) and (not ratios or ratio in ratios)
-    ]
-    cells = [[results.cell(table, *row, column) for column in results.columns] for row in rows]
-    shown = [
-        i
-        for i, column in enumerate(results.columns)
-        if any(line[i] for line in cells) and column in spec.get('shown', results.columns)
-    ]
-    sizes = {key: SIZES[key] for key in spec.get('sizes', ('params', 'flops'))}
-    titles = [list({**results.columns, **spec.get('columns', {})}.values())[i] for i in shown]
-    head = [spec.get('rows', 'criterion'), spec.get('ratios', 'ratio'), *titles]
-    if runs:
-        shape = '×'.join(map(str, runs[0]['input_shape'][1:]))
-        head += [title.format(shape=shape) for title in sizes.values()]
-    lines = [head, ['---'] * len(head)]
-    for row, line in zip(rows, cells):
-        name = 'mean of the three' if results.averaged(table, row[0]) else spec.get('labels', {}).get(row[0], row[0])
-        left = [results.size(table, *row, key) for key in sizes] if runs else []
-        lines.append([name, row[1], *(line[i] for i in shown), *left])
-    text = [heading(results, table), '', *(f'| {" | ".join(line)} |' for line in lines), '']
-    return '\n'.join([*text, *costs(results, table)])
-
-
-def costs(results: Results, table: str) -> list[str]:
-    """What the training on synthetic images took: images, iterations, minutes."""
-    lines = []
-    for name, run in results.measured.items():
-        last = run['stages'][-1]
-        if not name.startswith(f'{table}/') or 'training' not in run:
-            continue
-        row, column = name.split('/')[1:3], name.split('/')[3]
-        made = run.get('synthesis', {})
-        images = f'{made["images"]} images in {made["seconds"] / 60:.1f} min, ' if made else ''
-        lines.append(
-            f'{" ".join(row)}, {results.columns[column]}: {images}{run["training"]} in {last["seconds"] / 60:.1f} min'
-        )
-    made = any('synthesis' in run for name, run in results.measured.items() if name.startswith(f'{table}/'))
-    return [f'What it took, on one core that others used too: {"; ".join(lines)}.', ''] if lines and made else []
-
-
-def heading(results: Results, table: str) -> str:
-    """Network, unit, images, dense figures, versions; or what a run needs."""
-    spec, runs = results.tables[table], results.runs(table)
-    published = any(name.startswith(f'{table}/') for name in results.published)
-    parts = [
-        f'**{spec["title"]}**, {spec["unit"]} on {spec["images"]:,} test images',
-        'measured · *published*' if published else 'measured',
-    ]
-    dense = [f'*{spec["dense"]:.2f}*'] if spec.get('dense') is not None else []
-    if runs:
-        wrong = {run['test_images'] for run in runs} - {spec['images']}
-        if wrong:
-            raise ValueError(f'{table}: measured on {wrong} images, cells.json says {spec["images"]}')
-        if spec.get('trained', True):
-            dense.insert(0, f'{runs[0]["stages"][0]["metrics"][spec["metric"]]:.{spec.get("digits", 2)}f}')
-    text = f'{"; ".join(parts)}. Dense: {" · ".join(dense)}.' if dense else f'{"; ".join(parts)}.'
-    cells = f'configs/{results.folder.name}/cells.json'
-    command = f"`python tools/results/run_cells.py {cells} --only '{spec.get('cells', table)}/*'`"
-    if not runs:
-        needs = ', '.join(f'`{need}`' for need in spec['needs'])
-        return f'{text} Not run here: needs {needs}. To run it: {command}.'
-    sliced = sorted(
-        {
-            reason
-            for run in runs
-            for reason in run.get('only_sliced', ())
-            if not reason.endswith('works on the whole network')
-        }
-    )  # as it should
-    versions = ', '.join(
-        sorted({' '.join(v for v in run['versions'].split() if v.startswith(('mmprune=', 'torch='))) for run in runs})
-    )
-    return ' '.join([text, f'Run with {versions}, by {command}.', *(f'Some groups: {reason}.' for reason in sliced)])
-
-
-def speeds(runs: Sequence[dict]) -> str:
-    """How much faster the candidates of tools/benchmarks/detector_speed.py are, in every run."""
-    shape, versions = '×'.join(map(str, runs[-1]['shape'])), runs[-1]['versions']
-    loads = ', '.join(
-        format(run['load_average'][0], '.1f') + (f' ({note})' if (note := run.get('note')) else '') for run in runs
-    )
-    lines = [
-        f'{len(runs)} runs, {runs[-1]["threads"]} threads, detector at {shape}, torch '
-        f'{versions["torch"]}. Load averages of the minute before: {loads}.',
-        '',
-        '| what runs | what was cut | FLOPs of the cut part left | times faster | dense, ms |',
-        '| --- ' * 5 + '|',
-    ]
-    rows = dict.fromkeys((race, name) for run in runs for race, found in run['races'].items() for name in found)
-    for race, name in rows:
-        if name != 'dense':
-            found = [run['races'][race] for run in runs if name in run['races'].get(race, ())]
-            values = [entry[name]['times_faster'] for entry in found]
-            left = dict.fromkeys(f'{100 * entry[name]["flops_left"]:.1f}' for entry in found)
-            lines.append(
-                f'| {race} | {name} | {" and ".join(left)} % | {" and ".join(f"{v:.2f}" for v in values)} '
-                f'| {median(entry["dense"]["ms"] for entry in found):.0f} |'
-            )
-    return '\n'.join([*lines, ''])
+def _read(path: str) -> dict:
+    return json.loads((ROOT / path).read_text())
 
 
 def updated(path: Path) -> str:
-    """The README's text with all its tables written anew."""
+    """The text of a page with all its tables written anew."""
 
     def replace(match: re.Match) -> str:
-        begin, table, filters, end = match.groups()
+        begin, name, filters, end = match.groups()
+        if name in OTHERS:
+            return f'{begin}{OTHERS[name]()}{end}'
+        folder, _, table = name.rpartition('/')
         chosen = dict(pair.split('=') for pair in filters.split())
-        folder, _, table = table.rpartition('/')
-        if folder == 'docs':
-            return f'{begin}{speeds(json.loads((ROOT / folder / f"{table}.json").read_text())["runs"])}{end}'
+        criteria, ratios = (chosen[key].split(',') if key in chosen else () for key in ('criterion', 'ratio'))
         results = Results(ROOT / 'configs' / folder if folder else path.parent)
-        body = render(
-            results, table, *(chosen[key].split(',') if key in chosen else () for key in ('criterion', 'ratio'))
-        )
-        return f'{begin}{body}{end}'
+        return f'{begin}{render(results, table, criteria, ratios)}{end}'
 
-    return soak_table.updated(MARKS.sub(replace, path.read_text()))
+    return MARKS.sub(replace, path.read_text())
+
+
+def texts() -> dict[Path, str]:
+    """Every page and the figure, as they should be."""
+    pages = [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]
+    figure = comparison_figure.draw(Results(ROOT / 'configs/comparison'))
+    return {**{path: updated(path) for path in pages}, FIGURE: figure}
+
+
+def write(found: dict[Path, str], check: bool, tool: str) -> None:
+    """Write what is not current, or with ``check`` only name it and exit with 1."""
+    stale = {path: text for path, text in found.items() if not path.exists() or path.read_text() != text}
+    for path, text in stale.items():
+        print(f'{path.relative_to(ROOT)}: ' + (f'not current; run python {tool}' if check else 'written'))
+        if not check:
+            path.write_text(text)
+    sys.exit(int(check and bool(stale)))
 
 
 def main() -> None:
-    """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a README is not current')
-    args = parser.parse_args()
-    texts = {
-        path: updated(path)
-        for path in [ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]
-    }
-    texts[comparison_figure.PATH] = comparison_figure.draw(Results(ROOT / 'configs/comparison'))
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        print(
-            f'{path.relative_to(ROOT)}: '
-            + ('not current; run python tools/results/make_readme.py' if args.check else 'written')
-        )
-        if not args.check:
-            from mmprune.storage.files import write_atomically
-
-            write_atomically(path, texts[path])
-    sys.exit(int(args.check and bool(stale)))
+    parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a page is not current')
+    write(texts(), parser.parse_args().check, 'tools/results/make_readme.py')
 
 
 if __name__ == '__main__':

@@ -10,20 +10,24 @@ tables of the results.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import fnmatch
 import json
 import os
 import sys
-import time
-import traceback
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections import Counter
 from pathlib import Path
 
-from mmprune.storage.files import write_atomically
-from mmprune.sweeps.cells import arguments_of, finished, flat, shell_command
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
+from mmprune.engine import prepare_config
+from mmprune.registry import DATASETS
+from mmprune.storage.files import write_atomically
+from mmprune.sweeps.cells import arguments_of, flat, shell_command
+from mmprune.sweeps.grid import Cell
+from mmprune.sweeps.launch import Launcher, Run, last_stage_of
+
+TRAIN = Path(__file__).parents[1] / 'train.py'
 WORK_DIRS = Path('work_dirs/cells')
 RANDOM = ('random_1', 'random_2', 'random_3')
 
@@ -68,56 +72,27 @@ def load_cells(path: Path) -> dict[str, dict]:
     return cells
 
 
-def command(cell: dict) -> str:
-    """The same run by hand."""
-    return shell_command(arguments_of(cell['config'], cell['work_dir'], cell['options']))
-
-
-def prepared(cell: dict) -> object:
-    """The cell's config as tools/train.py would hand it to the runner."""
-    from mmengine.config import Config
-
-    from mmprune.engine import prepare_config
-
+def run_of(name: str, cell: dict) -> Run:
+    """A cell as a run of tools/train.py."""
     cfg = Config.fromfile(cell['config'])
     cfg.merge_from_dict(dict(cell['options']))
-    cfg.launcher, cfg.work_dir = 'none', str(cell['work_dir'])
-    return prepare_config(cfg)
+    cfg.launcher, cfg.work_dir, cfg.resume = 'none', str(cell['work_dir']), False
+    cfg = prepare_config(cfg)
+    seed = cell['options'].get('randomness.seed', 0)
+    arguments = tuple(arguments_of(cell['config'], cell['work_dir'], cell['options']))
+    options = Cell(name, labels={}, values={}, options=cell['options'], config=cfg)
+    return Run(options, seed, cell['work_dir'], arguments, cfg.pretty_text, last_stage_of(cfg))
 
 
-def earlier(folder: Path, text: str) -> dict | None:
-    """The report of an earlier run of this very config, if it came to its end."""
-    report = finished(folder, text)
-    return report if report is not None and 'test_images' in report['extra'] else None
+def images_of(cfg: Config) -> int:
+    """How many images a config tests on."""
+    init_default_scope(cfg.default_scope)
+    return len(DATASETS.build(cfg.test_dataloader.dataset))
 
 
-def run_cell(name: str, cell: dict, force: bool = False) -> tuple[str, dict | None, str]:
-    """Run one cell in this process; its output goes to ``log.txt``. Returns name, report and what to say about it."""
-    from mmprune.engine import run as run_config
-    from mmprune.registry import DATASETS
-    from mmprune.report.report import Report
-
-    start, folder = time.perf_counter(), cell['work_dir']
-    cfg = prepared(cell)
-    report = None if force else earlier(folder, cfg.pretty_text)
-    if report is not None:
-        return name, report, 'as before'
-    folder.mkdir(parents=True, exist_ok=True)
-    cfg.experiment_name = f'{name.replace("/", "_")}_{time.time_ns()}'
-    try:
-        with open(folder / 'log.txt', 'w') as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            run_config(cfg)
-            report = Report.load(folder / 'report.json')
-            report.extra['test_images'] = len(DATASETS.build(cfg.test_dataloader.dataset))
-            report.save(folder / 'report.json')
-    except Exception as error:
-        (folder / 'error.txt').write_text(traceback.format_exc())
-        return name, None, f'FAILED: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
-    return name, report.to_dict(), f'{time.perf_counter() - start:.0f} s'
-
-
-def compact(cell: dict, report: dict) -> dict:
-    """What the tables need of a report."""
+def compact(run: Run, published: object) -> dict:
+    """What the tables need of a run's report."""
+    report = run.report()
     stages = [
         {
             'name': stage['name'],
@@ -128,17 +103,16 @@ def compact(cell: dict, report: dict) -> dict:
         for stage in report['stages']
     ]
     kept = sorted({row['repair'] for row in report['layers'] if row['repair'].startswith('only sliced')})
-    published = {} if cell['published'] is None else {'published': cell['published']}
     return dict(
-        **published,
+        **({} if published is None else {'published': published}),
         stages=stages,
-        test_images=report['extra']['test_images'],
+        test_images=images_of(run.cell.config),
         input_shape=report['input_shape'],
         seed=report['seed'],
         **({'only_sliced': kept} if kept else {}),
         **({'synthesis': made} if (made := report['extra'].get('synthesis')) else {}),
         **({'training': last['note']} if (last := report['stages'][-1])['name'] == 'finetuned' else {}),
-        command=command(cell),
+        command=shell_command(run.arguments),
         versions=' '.join(f'{key}={value}' for key, value in report['versions'].items()),
     )
 
@@ -160,36 +134,30 @@ def main() -> None:
     args = parser.parse_args()
     cells, path = load_cells(args.cells), args.cells.with_name('results.json')
     chosen = {name: cell for name, cell in cells.items() if fnmatch.fnmatchcase(name, args.only)}
+    missing = Counter(', '.join(need for need in c['needs'] if not os.path.exists(need)) for c in chosen.values())
     if args.list:
-        print('\n'.join(command(cell) for name, cell in chosen.items()))
+        print('\n'.join(shell_command(run_of(name, cell).arguments) for name, cell in chosen.items()))
         return
-    missing = {name: [need for need in cell['needs'] if not os.path.exists(need)] for name, cell in chosen.items()}
-    for needs in sorted({', '.join(needs) for needs in missing.values() if needs}):
-        print(
-            f'not run, because {needs} is not there: '
-            f'{sum(", ".join(found) == needs for found in missing.values())} cells'
-        )
-    jobs = [(name, cell, args.force) for name, cell in chosen.items() if not missing[name]]
+    for needs in filter(None, missing):
+        print(f'not run, because {needs} is not there: {missing[needs]} cells')
+    runs = [run_of(name, cell) for name, cell in chosen.items() if all(map(os.path.exists, cell['needs']))]
+    for run in runs if args.force else ():
+        (run.folder / 'report.json').unlink(missing_ok=True)
     results = json.loads(path.read_text()) if path.exists() else {}
     failures = 0
-    with ProcessPoolExecutor(args.jobs, get_context('spawn')) if args.jobs > 1 else contextlib.nullcontext() as pool:
-        todo = pool.map(run_cell, *zip(*jobs)) if pool and jobs else (run_cell(*job) for job in jobs)
-        for count, (name, report, remark) in enumerate(todo, 1):
-            failures += report is None
-            metrics = (
-                ''
-                if report is None
-                else '  '.join(
-                    f'{s["name"]} {" ".join(f"{v:.2f}" for v in s["metrics"].values())}' for s in report['stages']
-                )
-            )
-            print(f'[{count}/{len(jobs)}] {name}: {metrics} ({remark})', flush=True)
-            if report is not None:
-                results[name] = compact(cells[name], report)
+    with Launcher(TRAIN, args.jobs) as launcher:
+        for count, outcome in enumerate(launcher.launch(runs), 1):
+            name, remark = outcome.run.cell.name, f'{outcome.state} {outcome.message}'
+            failures += outcome.state == 'failed'
+            if outcome.state == 'done':
+                results[name] = compact(outcome.run, cells[name]['published'])
+                stages = results[name]['stages']
+                remark = '  '.join(' '.join([s['name'], *(f'{v:.2f}' for v in s['metrics'].values())]) for s in stages)
                 results = {key: results[key] for key in cells if key in results}
                 collect(path, results)
+            print(f'[{count}/{len(runs)}] {name}: {remark} ({outcome.seconds:.0f} s)', flush=True)
     if failures:
-        sys.exit(f'{failures} cells failed; see error.txt in their folders under {WORK_DIRS}')
+        sys.exit(f'{failures} cells failed; the same command tries them again')
 
 
 if __name__ == '__main__':
