@@ -20,7 +20,7 @@ class BNScale(Criterion):
     """Absolute batch-norm scale ``|γ|`` of every channel (network slimming, Liu et al., ICCV 2017)."""
 
     def __init__(self, signed: bool = False, reduce: str = 'mean') -> None:
-        """See the class.
+        """Configure the criterion.
 
         Args:
             signed: Score by ``γ`` itself, as DFBF's program does: the most negative scale goes first.

@@ -40,15 +40,18 @@ class MomentOBS(Criterion):
     contribute to the stream that they are added to, and a score is what the network retains less of its signal by the
     elimination (:func:`~mmprune.moments.retention_costs`), so that scores compare between layers. Where no closed form
     is known (no batch norm, several producers) activations count as independent with unit variance.
-
-    Args:
-        lam: Ridge as a share of the mean activation variance.
-        rho: Correlation of neighbouring input pixels, or 'fit'.
-        order: Terms of the Hermite series of the activation.
-        moments: 'closure' (weights and batch norms alone), 'noise' (measured on noise, no data either) or 'images'.
     """
 
     def __init__(self, lam: float = 1e-2, rho: float | str = 'fit', order: int = 8, moments: str = 'closure') -> None:
+        """Configure the criterion.
+
+        Args:
+            lam: Ridge as a share of the mean activation variance.
+            rho: Correlation of neighbouring input pixels, or 'fit'.
+            order: Terms of the Hermite series of the activation.
+            moments: 'closure' (weights and batch norms alone), 'noise' (measured on noise, no data either) or
+                'images'.
+        """
         if not lam > 0:
             raise ValueError(f'criterion.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
         if moments not in ('closure', 'noise', 'images'):

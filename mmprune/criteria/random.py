@@ -28,7 +28,7 @@ class Random(WeightCriterion):
     def __init__(
         self, seed: int = 0, variant: str | None = None, reduce: str = 'mean', with_bias: str | bool = 'linear'
     ) -> None:
-        """See the class.
+        """Configure the criterion.
 
         Args:
             seed: Any integer; used by the default variant only.

@@ -17,7 +17,7 @@ class SquaredSum(WeightCriterion):
     """
 
     def __init__(self, reduce: str = 'mean', with_bias: str | bool = False) -> None:
-        """See :class:`WeightCriterion`; the published rule leaves every bias out."""
+        """Configure the criterion; the published rule leaves every bias out."""
         super().__init__(reduce, with_bias)
 
     def filter_scores(self, filters: Tensor) -> Tensor:

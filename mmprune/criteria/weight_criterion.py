@@ -22,7 +22,7 @@ class WeightCriterion(Criterion):
     """Scores every producer's filters on their own, then combines the producers of a coupled group."""
 
     def __init__(self, reduce: str = 'mean', with_bias: str | bool = 'linear') -> None:
-        """See the class.
+        """Configure the criterion.
 
         Args:
             reduce: How a group with several producers (a residual sum) combines their scores: 'mean', 'sum', 'max', or

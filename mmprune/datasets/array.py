@@ -14,14 +14,6 @@ class ArrayDataset(BaseDataset):
 
     Every item has ``img``, a uint8 array of shape (H, W, C), and ``gt_label``.
 
-    Args:
-        ann_file: The archive, relative to ``data_root`` or absolute.
-        data_root: Folder of the archive.
-        image_key: Name of the images in the archive: uint8, shape (N, H, W, C) or (N, H, W).
-        label_key: Name of the labels: integers, shape (N,).
-        indices: An integer for the first images only, or the list of images to use. Defaults to all.
-        **kwargs: As in mmpretrain's ``BaseDataset``: ``metainfo`` (with the ``classes``), ``pipeline``, ….
-
     Example:
         >>> ArrayDataset('cifar10_test.npz', data_root='data/cifar10', indices=256)[0]['img'].shape
         (32, 32, 3)
@@ -30,6 +22,16 @@ class ArrayDataset(BaseDataset):
     def __init__(
         self, ann_file: str, data_root: str = '', image_key: str = 'x', label_key: str = 'y', **kwargs
     ) -> None:
+        """Configure the data set.
+
+        Args:
+            ann_file: The archive, relative to ``data_root`` or absolute.
+            data_root: Folder of the archive.
+            image_key: Name of the images in the archive: uint8, shape (N, H, W, C) or (N, H, W).
+            label_key: Name of the labels: integers, shape (N,).
+            indices: An integer for the first images only, or the list of images to use. Defaults to all.
+            **kwargs: As in mmpretrain's ``BaseDataset``: ``metainfo`` (with the ``classes``), ``pipeline``, ….
+        """
         self.image_key, self.label_key = image_key, label_key
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 

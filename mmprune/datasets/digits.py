@@ -15,14 +15,6 @@ class Digits(BaseDataset):
 
     Every item has ``img``, a uint8 array of shape (size, size, channels) in 0 … 255, and ``gt_label``.
 
-    Args:
-        split: 'train' or 'test'.
-        size: Height and width of the images.
-        channels: 3 (the grey level three times) or 1.
-        test_ratio: Share of the images that is the test split.
-        seed: Seed of the split.
-        **kwargs: As in mmpretrain's ``BaseDataset``: ``pipeline``, ``indices``, ``test_mode``, ….
-
     Example:
         >>> len(Digits('train')), len(Digits('test'))
         (1437, 360)
@@ -33,6 +25,16 @@ class Digits(BaseDataset):
     def __init__(
         self, split: str = 'train', size: int = 32, channels: int = 3, test_ratio: float = 0.2, seed: int = 0, **kwargs
     ) -> None:
+        """Configure the data set.
+
+        Args:
+            split: 'train' or 'test'.
+            size: Height and width of the images.
+            channels: 3 (the grey level three times) or 1.
+            test_ratio: Share of the images that is the test split.
+            seed: Seed of the split.
+            **kwargs: As in mmpretrain's ``BaseDataset``: ``pipeline``, ``indices``, ``test_mode``, ….
+        """
         if split not in ('train', 'test'):
             raise ValueError(f"Digits: split={split!r} is neither 'train' nor 'test'")
         if channels not in (1, 3):

@@ -16,17 +16,19 @@ class FashionMNIST(HostFashionMNIST):
     images of ``test_mode`` instead of those of ``split``. This one needs only the two files of its split, packed or
     not, and never downloads. Every item has ``img``, a uint8 array of shape (28, 28, 1), and ``gt_label``.
 
-    Args:
-        data_root: Folder of ``train-images-idx3-ubyte.gz`` and its companions.
-        split: 'train' or 'test'.
-        **kwargs: As in mmpretrain's ``BaseDataset``: ``pipeline``, ``indices``, ``test_mode``, ….
-
     Example:
         >>> len(FashionMNIST('data/fashion_mnist', split='test'))
         10000
     """
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
+        """Configure the data set.
+
+        Args:
+            data_root: Folder of ``train-images-idx3-ubyte.gz`` and its companions.
+            split: 'train' or 'test'.
+            **kwargs: As in mmpretrain's ``BaseDataset``: ``pipeline``, ``indices``, ``test_mode``, ….
+        """
         if split not in ('train', 'test'):
             raise ValueError(f"FashionMNIST: split={split!r} is neither 'train' nor 'test'")
         super().__init__(data_root=data_root, split=split, download=False, **kwargs)

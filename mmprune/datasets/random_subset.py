@@ -18,7 +18,7 @@ class RandomSubset(BaseDataset):
     """
 
     def __init__(self, dataset: dict, num_images: int | None = None, seed: int = 0) -> None:
-        """See the class.
+        """Configure the data set.
 
         Args:
             dataset: Config of the data set to draw from.

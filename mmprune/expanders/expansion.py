@@ -13,7 +13,7 @@ class Subsets:
     """
 
     def __init__(self, inputs: int, outputs: int, samples: int, rng: np.random.Generator) -> None:
-        """See the class.
+        """Draw the sets.
 
         Args:
             inputs: Left vertices.

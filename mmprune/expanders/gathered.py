@@ -26,7 +26,7 @@ class GatheredConv2d(nn.Module):
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """See the class.
+        """Sort the edges of a convolution into rounds.
 
         Args:
             conv: Ungrouped, padded with zeros; its weight is zero where its graph has no edge.

@@ -13,7 +13,7 @@ class Random(GraphModel):
     """Every pair is an edge with the same probability, independently; all degrees are free."""
 
     def __init__(self, exact: bool = False) -> None:
-        """See the class.
+        """Configure the graph model.
 
         Args:
             exact: Whether the graph has exactly the wanted number of edges; as published, only on average.

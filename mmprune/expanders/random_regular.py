@@ -19,7 +19,7 @@ class RandomRegular(GraphModel):
     side = 'max'
 
     def __init__(self, collapse: bool = False) -> None:
-        """See the class.
+        """Configure the graph model.
 
         Args:
             collapse: As published: pairs that occur twice are merged instead of swapped, so that some edges are lost

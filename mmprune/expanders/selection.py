@@ -16,7 +16,7 @@ class Selection:
     """Draws candidates and keeps the best: the largest sampled expansion, or the smallest second singular value."""
 
     def __init__(self, by: str = 'expansion', candidates: int = 100, samples: int = 1000) -> None:
-        """See the class.
+        """Configure the selection.
 
         Args:
             by: 'expansion' or 'sigma2'.

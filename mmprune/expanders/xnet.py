@@ -18,7 +18,7 @@ class XNet(GraphModel):
     """
 
     def __init__(self, chooser: str = 'inputs') -> None:
-        """See the class.
+        """Configure the graph model.
 
         Args:
             chooser: 'inputs' pick outputs, as in the publication of 2023; with 'smaller' the side with fewer vertices

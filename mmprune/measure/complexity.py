@@ -128,7 +128,7 @@ class CostModel:
     """
 
     def __init__(self, scope: Scope, groups: Sequence[ChannelGroup], flops: Mapping[str, int] | None = None) -> None:
-        """See the class.
+        """Measure what every layer costs.
 
         Args:
             scope: The network as it is.

@@ -11,16 +11,17 @@ from mmprune.registry import MODELS
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU and 3×3 conv (behind BN, ReLU and 1×1 conv with ``bottleneck``), concatenated with the input.
-
-    Args:
-        in_channels: Channels of the input.
-        growth_rate: Channels added.
-        bottleneck: Whether a 1×1 conv to ``4 * growth_rate`` channels comes first.
-        prepend: Whether the new channels stand before the input's instead of behind them.
-    """
+    """BN, ReLU and 3×3 conv (behind BN, ReLU and 1×1 conv with ``bottleneck``), concatenated with the input."""
 
     def __init__(self, in_channels: int, growth_rate: int, bottleneck: bool, prepend: bool) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Channels of the input.
+            growth_rate: Channels added.
+            bottleneck: Whether a 1×1 conv to ``4 * growth_rate`` channels comes first.
+            prepend: Whether the new channels stand before the input's instead of behind them.
+        """
         super().__init__()
         self.bottleneck, self.prepend = bottleneck, prepend
         self.bn1 = nn.BatchNorm2d(in_channels)
@@ -66,15 +67,6 @@ class CIFARDenseNet(BaseModule):
     :attr:`published_keys` reads both layouts: ``conv``/``conv1`` for the stem, ``denseS.B.bn``/``conv`` for layers
     without bottleneck, ``transS.…``, ``bn``, and ``fc`` or ``linear``.
 
-    Args:
-        blocks: Layers of each dense block.
-        growth_rate: Channels that each layer adds.
-        bottleneck: Whether layers have a 1×1 conv to ``4 * growth_rate`` channels first.
-        reduction: Channels behind a transition, as a share of those before it (rounded down).
-        prepend: Whether a layer's channels are put before its input's; published weights need their own order.
-        in_channels: Channels of the images.
-        init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
-
     Example:
         >>> CIFARDenseNet()(torch.rand(1, 3, 32, 32))[0].shape
         torch.Size([1, 456, 8, 8])
@@ -98,6 +90,17 @@ class CIFARDenseNet(BaseModule):
         in_channels: int = 3,
         init_cfg: dict | list[dict] | None = KAIMING_CONVS,
     ) -> None:
+        """Build the network.
+
+        Args:
+            blocks: Layers of each dense block.
+            growth_rate: Channels that each layer adds.
+            bottleneck: Whether layers have a 1×1 conv to ``4 * growth_rate`` channels first.
+            reduction: Channels behind a transition, as a share of those before it (rounded down).
+            prepend: Whether a layer's channels are put before its input's; published weights need their own order.
+            in_channels: Channels of the images.
+            init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
+        """
         super().__init__(init_cfg)
         if not 0 < reduction <= 1:
             raise ValueError(f'CIFARDenseNet: reduction={reduction} must lie in (0, 1]')

@@ -22,14 +22,15 @@ SWISH = {'type': 'Swish'}
 
 
 class SqueezeExcitation(nn.Module):
-    """Scales channels by what two 1×1 convs make of their means.
-
-    Args:
-        channels: Channels of the input.
-        squeezed: Channels between the convs.
-    """
+    """Scales channels by what two 1×1 convs make of their means."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
+        """Build the layers.
+
+        Args:
+            channels: Channels of the input.
+            squeezed: Channels between the convs.
+        """
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, squeezed, 1)
@@ -43,20 +44,21 @@ class SqueezeExcitation(nn.Module):
 
 
 class MBConv(nn.Module):
-    """1×1 expansion (unless it is 1), depthwise conv, squeeze-and-excitation, 1×1 projection; a sum if shapes agree.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        expansion: Channels of the depthwise conv, as a multiple of the input's.
-        kernel: Size of its kernel.
-        stride: Its stride.
-        drop: Probability that training skips the block of an image, where there is a sum.
-    """
+    """1×1 expansion (unless it is 1), depthwise conv, squeeze-and-excitation, 1×1 projection; a sum if shapes fit."""
 
     def __init__(
         self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int, drop: float
     ) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            expansion: Channels of the depthwise conv, as a multiple of the input's.
+            kernel: Size of its kernel.
+            stride: Its stride.
+            drop: Probability that training skips the block of an image, where there is a sum.
+        """
         super().__init__()
         inner, norm = expansion * in_channels, {'type': 'BN'}
         self.widen = (
@@ -82,13 +84,6 @@ class CIFAREfficientNet(BaseModule):
 
     Use it with ``neck=dict(type='GlobalAveragePooling')``.
 
-    Args:
-        dropout: Probability of a channel of the last map to be zero in training. Behind the pooling this is the
-            published dropout in front of the classifier.
-        drop_path_rate: Probability of skipping the last block in training; it grows linearly with depth.
-        in_channels: Channels of the images.
-        init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
-
     Example:
         >>> CIFAREfficientNet()(torch.rand(1, 3, 32, 32))[0].shape
         torch.Size([1, 320, 2, 2])
@@ -103,6 +98,15 @@ class CIFAREfficientNet(BaseModule):
         in_channels: int = 3,
         init_cfg: dict | list[dict] | None = KAIMING_CONVS,
     ) -> None:
+        """Build the network.
+
+        Args:
+            dropout: Probability of a channel of the last map to be zero in training. Behind the pooling this is the
+                published dropout in front of the classifier.
+            drop_path_rate: Probability of skipping the last block in training; it grows linearly with depth.
+            in_channels: Channels of the images.
+            init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
+        """
         super().__init__(init_cfg)
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'CIFAREfficientNet: drop_path_rate={drop_path_rate} must lie in [0, 1)')

@@ -18,18 +18,6 @@ class CIFARResNet(BaseModule):
     :attr:`published_keys` reads the usual checkpoints: an optional ``module.``; ``conv1``/``bn1`` (or ``conv``/``bn``)
     for the stem; ``layerS.B.…`` with the shortcut under ``downsample`` or ``shortcut``; ``linear`` or ``fc``.
 
-    Args:
-        depth: 20, 32, 44, 56 or 110.
-        shortcut: Where the shape changes: 'A' (strided slice and zero channels), 'conv1x1' or 'conv3x3' (with BN).
-        pre_relu: ReLU at the start of each block and behind the last one instead of after the additions. The network
-            is the same function of its weights either way, and every output of the backbone is rectified; what changes
-            is what a block returns (the sum before ReLU), which matters to whatever looks at single blocks.
-        in_channels: Channels of the images.
-        base_channels: Channels of the stem and of the first stage; each stage doubles them.
-        stem_pool: Whether a 3×3 max-pool of stride 2 follows the stem.
-        out_indices: Stages whose feature maps are returned. Defaults to the last one.
-        init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
-
     Example:
         >>> model = CIFARResNet(20)
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 32, 32))]
@@ -57,6 +45,21 @@ class CIFARResNet(BaseModule):
         out_indices: Sequence[int] | None = None,
         init_cfg: dict | list[dict] | None = KAIMING_CONVS,
     ) -> None:
+        """Build the network.
+
+        Args:
+            depth: 20, 32, 44, 56 or 110.
+            shortcut: Where the shape changes: 'A' (strided slice and zero channels), 'conv1x1' or 'conv3x3' (with BN).
+            pre_relu: ReLU at the start of each block and behind the last one instead of after the additions. The
+                network is the same function of its weights either way, and every output of the backbone is rectified;
+                what changes is what a block returns (the sum before ReLU), which matters to whatever looks at single
+                blocks.
+            in_channels: Channels of the images.
+            base_channels: Channels of the stem and of the first stage; each stage doubles them.
+            stem_pool: Whether a 3×3 max-pool of stride 2 follows the stem.
+            out_indices: Stages whose feature maps are returned. Defaults to the last one.
+            init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
+        """
         super().__init__(init_cfg)
         name = type(self).__name__
         if depth not in self.arch_settings:

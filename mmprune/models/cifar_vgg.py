@@ -21,15 +21,6 @@ class CIFARVGG(BaseModule):
     :attr:`published_keys` reads ``feature.N``, ``features.N``, ``backbone.N``, and the names ``features.convI`` /
     ``features.normI`` that the redundancy graph's VGG-16 uses; ``classifier.N`` is renamed by :class:`MLPNeck`.
 
-    Args:
-        depth: 16 or 19.
-        widths: Output channels of the 13 or 16 convs. Defaults to 64, 64, 128, 128, 256, …, 512.
-        bias: Whether the convs have a bias.
-        last_pool: The fifth pooling: 'max', 'avg' or None for none.
-        in_channels: Channels of the images.
-        out_indices: Stages (0 to 4) whose outputs, behind their pooling, are returned.
-        init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
-
     Example:
         >>> model = CIFARVGG(16, bias=False, last_pool='avg')
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 32, 32))]
@@ -60,6 +51,17 @@ class CIFARVGG(BaseModule):
         out_indices: Sequence[int] = (4,),
         init_cfg: dict | list[dict] | None = KAIMING_CONVS,
     ) -> None:
+        """Build the network.
+
+        Args:
+            depth: 16 or 19.
+            widths: Output channels of the 13 or 16 convs. Defaults to 64, 64, 128, 128, 256, …, 512.
+            bias: Whether the convs have a bias.
+            last_pool: The fifth pooling: 'max', 'avg' or None for none.
+            in_channels: Channels of the images.
+            out_indices: Stages (0 to 4) whose outputs, behind their pooling, are returned.
+            init_cfg: Initialisation as in mmengine. Defaults to Kaiming-normal convs (fan out).
+        """
         super().__init__(init_cfg)
         if depth not in self.arch_settings:
             raise ValueError(f'CIFARVGG: depth={depth} is not one of {sorted(self.arch_settings)}')

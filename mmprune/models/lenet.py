@@ -14,11 +14,6 @@ class LeNet300(BaseModule):
 
     No neck is needed. :attr:`published_keys` reads the authors' names ``ip1``, ``ip2`` and ``ip3`` (the head).
 
-    Args:
-        widths: Features of the two hidden layers.
-        in_features: Pixels of an image, over all channels.
-        init_cfg: Initialisation as in mmengine. Defaults to that of torch.
-
     Example:
         >>> LeNet300()(torch.rand(2, 1, 28, 28))[0].shape
         torch.Size([2, 100])
@@ -29,6 +24,13 @@ class LeNet300(BaseModule):
     def __init__(
         self, widths: Sequence[int] = (300, 100), in_features: int = 784, init_cfg: dict | list[dict] | None = None
     ) -> None:
+        """Build the network.
+
+        Args:
+            widths: Features of the two hidden layers.
+            in_features: Pixels of an image, over all channels.
+            init_cfg: Initialisation as in mmengine. Defaults to that of torch.
+        """
         super().__init__(init_cfg)
         if len(widths) != 2:
             raise ValueError(f'LeNet300: widths={tuple(widths)} must name the two hidden layers')

@@ -17,13 +17,6 @@ class MLPNeck(BaseModule):
     :attr:`published_keys` sends ``classifier.N`` here and the last linear layer to the head, and knows the names
     ``classifier.linear1``, ``norm`` and ``linear2`` of the redundancy graph.
 
-    Args:
-        in_channels: Features of the flattened input: C for maps of shape (N, C, 1, 1).
-        hidden_channels: Widths of the hidden layers.
-        norm: Whether each hidden layer has a ``BatchNorm1d``.
-        dropout: Share of features dropped behind each ReLU while training; with 0 there is no dropout layer.
-        init_cfg: Initialisation as in mmengine. Defaults to normal weights of standard deviation 0.01.
-
     Example:
         >>> neck = MLPNeck(512, (512,), norm=True)
         >>> neck((torch.rand(2, 512, 1, 1),))[0].shape
@@ -38,6 +31,15 @@ class MLPNeck(BaseModule):
         dropout: float = 0.0,
         init_cfg: dict | list[dict] | None = SMALL_LINEARS,
     ) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Features of the flattened input: C for maps of shape (N, C, 1, 1).
+            hidden_channels: Widths of the hidden layers.
+            norm: Whether each hidden layer has a ``BatchNorm1d``.
+            dropout: Share of features dropped behind each ReLU while training; with 0 there is no dropout layer.
+            init_cfg: Initialisation as in mmengine. Defaults to normal weights of standard deviation 0.01.
+        """
         super().__init__(init_cfg)
         layers = []
         for channels in hidden_channels:

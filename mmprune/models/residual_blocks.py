@@ -7,15 +7,16 @@ SHORTCUTS = ('A', 'conv1x1', 'conv3x3')
 
 
 class PadShortcut(nn.Module):
-    """Option A of the ResNet paper: strided slice in space, the new channels are zeros on both sides.
-
-    Args:
-        in_channels: Channels C of the input, of shape (N, C, H, W).
-        out_channels: Channels of the output, of shape (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉).
-        stride: Step of the slice.
-    """
+    """Option A of the ResNet paper: strided slice in space, the new channels are zeros on both sides."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        """Choose the shape of the output.
+
+        Args:
+            in_channels: Channels C of the input, of shape (N, C, H, W).
+            out_channels: Channels of the output, of shape (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉).
+            stride: Step of the slice.
+        """
         super().__init__()
         self.stride = stride
         self.before = (out_channels - in_channels) // 2
@@ -38,20 +39,21 @@ def build_shortcut(kind: str, in_channels: int, out_channels: int, stride: int) 
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convs.
-
-    Args:
-        in_channels: Channels of the input.
-        channels: Channels of the block; the output has ``channels * expansion``.
-        stride: Stride of the first conv and of the shortcut.
-        shortcut: One of :data:`SHORTCUTS`, used where the shape changes.
-        pre_relu: Whether the ReLU stands at the start of the block (the shortcut then sees the rectified input)
-            instead of after the addition.
-    """
+    """Two 3×3 convs."""
 
     expansion = 1
 
     def __init__(self, in_channels: int, channels: int, stride: int, shortcut: str, pre_relu: bool) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Channels of the input.
+            channels: Channels of the block; the output has ``channels * expansion``.
+            stride: Stride of the first conv and of the shortcut.
+            shortcut: One of :data:`SHORTCUTS`, used where the shape changes.
+            pre_relu: Whether the ReLU stands at the start of the block (the shortcut then sees the rectified input)
+                instead of after the addition.
+        """
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)

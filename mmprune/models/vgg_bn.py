@@ -16,12 +16,6 @@ class VGGBN(CIFARVGG):
     (DFBF). ``features`` is numbered as in torchvision, whose weights load as they are:
     ``init_cfg=dict(type='Pretrained', checkpoint='torchvision://vgg16_bn')``.
 
-    Args:
-        depth: 16 or 19.
-        out_indices: Stages (0 to 4) whose maps are returned.
-        last_pool: A fifth pooling, if any: 'max' or 'avg'.
-        **kwargs: As in :class:`CIFARVGG`: ``bias``, ``widths``, ``in_channels``, ``init_cfg``.
-
     Example:
         >>> model = VGGBN(16)
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 64, 64))]
@@ -35,4 +29,12 @@ class VGGBN(CIFARVGG):
         last_pool: str | None = None,
         **kwargs: object,
     ) -> None:
+        """Build the network.
+
+        Args:
+            depth: 16 or 19.
+            out_indices: Stages (0 to 4) whose maps are returned.
+            last_pool: A fifth pooling, if any: 'max' or 'avg'.
+            **kwargs: As in :class:`CIFARVGG`: ``bias``, ``widths``, ``in_channels``, ``init_cfg``.
+        """
         super().__init__(depth, out_indices=out_indices, last_pool=last_pool, **kwargs)

@@ -14,11 +14,6 @@ class WideCIFARResNet(CIFARResNet):
     ``in_channels``. :attr:`published_keys` reads ``layerS.B.…``, the zoo's ``backbone.…``/``classifier``, and LBYL's
     layout (``layerS.block_1.…`` counted from one, the shortcut ``layerS.downsample`` beside the blocks).
 
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        stem_pool: Whether a 3×3 max-pool of stride 2 follows the stem.
-        **kwargs: As in :class:`CIFARResNet`; ``shortcut`` defaults to 'conv1x1', ``base_channels`` to 64.
-
     Example:
         >>> model = WideCIFARResNet(50)
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 32, 32))]
@@ -41,4 +36,11 @@ class WideCIFARResNet(CIFARResNet):
     )
 
     def __init__(self, depth: int, stem_pool: bool = False, **kwargs) -> None:
+        """Build the network.
+
+        Args:
+            depth: 18, 34, 50, 101 or 152.
+            stem_pool: Whether a 3×3 max-pool of stride 2 follows the stem.
+            **kwargs: As in :class:`CIFARResNet`; ``shortcut`` defaults to 'conv1x1', ``base_channels`` to 64.
+        """
         super().__init__(depth, stem_pool=stem_pool, **{'shortcut': 'conv1x1', 'base_channels': 64, **kwargs})

@@ -20,11 +20,6 @@ class BNRecalibration(Restorer):
 
     The images decide what this repair is: training images make it a repair *with data*, synthetic ones without.
     Gaussian noise is no substitute: it leaves even unpruned CIFAR ResNets at 8–18 % top-1.
-
-    Args:
-        control: Take the dense network as a control: the same images run through it first, and the statistics move as
-            they moved between the two networks, so that what the images get wrong about both cancels. Better for few
-            or synthetic images.
     """
 
     needs_images = True
@@ -32,6 +27,13 @@ class BNRecalibration(Restorer):
     uses = 'with images'
 
     def __init__(self, control: bool = False) -> None:
+        """Configure the repair.
+
+        Args:
+            control: Take the dense network as a control: the same images run through it first, and the statistics move
+                as they moved between the two networks, so that what the images get wrong about both cancels. Better
+                for few or synthetic images.
+        """
         self.control, self._drift = control, DriftCorrection()
 
     def prepare(

@@ -33,15 +33,6 @@ class LBYL(MixingRestorer):
     Channels whose ``|γ|`` or running variance is practically zero are constant maps: kept ones take no part, removed
     ones are only cut. Depthwise convs on the way are only cut too: the reader behind them takes the mixing.
 
-    Args:
-        mode: 'reference' is what the published program solves (variance in place of the deviation, a scalar in place
-            of the rank-one term, coefficients before normalisation); 'exact' is the derived optimum.
-        lambda1: Weight of the batch-norm bias error, or 'auto': 1/200 of ``lambda2``, the published proportion.
-        lambda2: Weight of the squared coefficients, or 'auto'. For every layer behind a batch norm: the smallest whose
-            outputs are distributed about as closely to the dense ones as any, under a Gaussian model of the
-            activations. Elsewhere: the largest that gives up at most 1 % of what the kept filters can explain of the
-            removed ones. No data in either case.
-
     Examples:
         >>> restorer = RESTORERS.build(dict(type='LBYL', lambda1=1e-5, lambda2=2e-3))
         >>> restorer.prepare(sites)
@@ -49,6 +40,17 @@ class LBYL(MixingRestorer):
     """
 
     def __init__(self, mode: str = 'reference', lambda1: float | str = 1e-5, lambda2: float | str = 2e-3) -> None:
+        """Configure the repair.
+
+        Args:
+            mode: 'reference' is what the published program solves (variance in place of the deviation, a scalar in
+                place of the rank-one term, coefficients before normalisation); 'exact' is the derived optimum.
+            lambda1: Weight of the batch-norm bias error, or 'auto': 1/200 of ``lambda2``, the published proportion.
+            lambda2: Weight of the squared coefficients, or 'auto'. For every layer behind a batch norm: the smallest
+                whose outputs are distributed about as closely to the dense ones as any, under a Gaussian model of the
+                activations. Elsewhere: the largest that gives up at most 1 % of what the kept filters can explain of
+                the removed ones. No data in either case.
+        """
         super().__init__()
         if mode not in ('reference', 'exact'):
             raise ValueError(f"LBYL: mode must be 'reference' or 'exact', got {mode!r}")

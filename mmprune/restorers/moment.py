@@ -44,17 +44,6 @@ class MomentRestoration(Restorer):
 
     Where the way to the readers is no plain chain (residual sums, gates), only measured moments help.
 
-    Args:
-        lam: Ridge of the regression as a share of the mean activation variance.
-        rho: Correlation of neighbouring input pixels, or 'fit' to take the one that explains the running variances.
-        order: Terms of the Hermite series of the activation.
-        variance_correction: Whether to scale the next batch norm's variance.
-        moments: 'noise' (no data; falls back to the closure where inputs are no images), 'closure' (weights and batch
-            norms alone; a max pooling on the way counts as if it changed nothing), or 'images' (measured on the
-            images that :meth:`prepare` gets).
-        drift_correction: Whether to move all running statistics at the end as they moved on the noise; needs
-            ``moments='noise'``.
-
     Example:
         >>> restorer = MomentRestoration()
         >>> restorer.restore_site(site, keep=torch.arange(8))
@@ -70,6 +59,20 @@ class MomentRestoration(Restorer):
         moments: str = 'noise',
         drift_correction: bool = True,
     ) -> None:
+        """Configure the repair.
+
+        Args:
+            lam: Ridge of the regression as a share of the mean activation variance.
+            rho: Correlation of neighbouring input pixels, or 'fit' to take the one that explains the running
+                variances.
+            order: Terms of the Hermite series of the activation.
+            variance_correction: Whether to scale the next batch norm's variance.
+            moments: 'noise' (no data; falls back to the closure where inputs are no images), 'closure' (weights and
+                batch norms alone; a max pooling on the way counts as if it changed nothing), or 'images' (measured on
+                the images that :meth:`prepare` gets).
+            drift_correction: Whether to move all running statistics at the end as they moved on the noise; needs
+                ``moments='noise'``.
+        """
         if not lam > 0:
             raise ValueError(f'restorer.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
         if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):

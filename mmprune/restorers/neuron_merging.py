@@ -19,17 +19,19 @@ class NeuronMerging(MixingRestorer):
     Every removed filter goes, rescaled, to the kept one with the best score of cosine similarity and batch-norm bias
     match. Producers without a batch norm behind them use cosine similarity alone (bias as one more feature).
 
-    Args:
-        mode: 'reference' is the published program, whose formulas swap the removed and the kept unit and take the
-            variance for the deviation; 'std' corrects only the deviation, 'corrected' both.
-        threshold: A filter less similar than this (cosine) to its partner is only cut; 0 merges all, >= 1 none.
-        lam: Weight of the cosine against the bias match, in [0, 1].
-
     Examples:
         >>> restorer = RESTORERS.build(dict(type='NeuronMerging', threshold=0.1, lam=0.85))
     """
 
     def __init__(self, mode: str = 'reference', threshold: float = 0.1, lam: float = 0.85) -> None:
+        """Configure the repair.
+
+        Args:
+            mode: 'reference' is the published program, whose formulas swap the removed and the kept unit and take the
+                variance for the deviation; 'std' corrects only the deviation, 'corrected' both.
+            threshold: A filter less similar than this (cosine) to its partner is only cut; 0 merges all, >= 1 none.
+            lam: Weight of the cosine against the bias match, in [0, 1].
+        """
         super().__init__()
         if mode not in ('reference', 'std', 'corrected'):
             raise ValueError(f"NeuronMerging: mode must be 'reference', 'std' or 'corrected', got {mode!r}")

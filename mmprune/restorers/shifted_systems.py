@@ -17,15 +17,17 @@ class ShiftedSystems:
     ``M`` nor ``G`` to be regular; rows and columns are first scaled to a unit diagonal. Solutions are refined against
     the original matrices, which also measures their error: what does not settle is solved by its own Cholesky factor,
     and singular systems by least squares of minimum norm (after the scaling).
-
-    Args:
-        gram: ``G``, symmetric positive semi-definite, shape ``(m, m)``, float64.
-        diagonal: Diagonal part of ``M``, non-negative, shape ``(m,)``.
-        vector: Rank-one part of ``M`` as ``v`` in ``v vᵀ``, shape ``(m,)``, or ``None``.
-        middle: The shift ``t̄ > 0`` in the middle of those to come.
     """
 
     def __init__(self, gram: Tensor, diagonal: Tensor, vector: Tensor | None, middle: float) -> None:
+        """Decompose the matrices.
+
+        Args:
+            gram: ``G``, symmetric positive semi-definite, shape ``(m, m)``, float64.
+            diagonal: Diagonal part of ``M``, non-negative, shape ``(m,)``.
+            vector: Rank-one part of ``M`` as ``v`` in ``v vᵀ``, shape ``(m,)``, or ``None``.
+            middle: The shift ``t̄ > 0`` in the middle of those to come.
+        """
         self._gram, self._diagonal, self._vector, self._middle = gram, diagonal, vector, middle
         base = self._matrix(middle)
         self._scale = _unit_scale(base)
