@@ -58,7 +58,7 @@ class Criterion(ABC):
         """
 
     def remark(self, group: ChannelGroup) -> str:
-        """Why this criterion leaves a group whole, for reports; empty if there is nothing to say."""
+        """Reason for leaving a group whole, for reports; empty if there is nothing to say."""
         return ''
 
     def select(self, group: ChannelGroup) -> Tensor | None:

@@ -61,7 +61,7 @@ class DeadChannels(Criterion):
         return keep if len(keep) else torch.zeros(1, dtype=torch.long)
 
     def remark(self, group: ChannelGroup) -> str:
-        """Why a group stays whole."""
+        """Reason for leaving a group whole."""
         return 'no channel is dead'
 
     def _is_unread(self, group: ChannelGroup, makes: dict) -> Tensor:
@@ -87,7 +87,7 @@ class DeadChannels(Criterion):
         return silent
 
     def _alive_channels(self, module: nn.Module, sides: dict, axis: int) -> Tensor:
-        """Which outputs (axis 0) or inputs (1) of a layer matter, as far as its groups know."""
+        """Mask of the outputs (axis 0) or inputs (1) of a layer that matter, as far as its groups know."""
         alive = torch.ones(_links(module).shape[axis], dtype=torch.bool)
         for name, member in sides.get(module, ()):
             if getattr(module, 'groups', 1) == 1:
@@ -103,7 +103,7 @@ def _links(module: nn.Module) -> Tensor:
 
 
 def _constant(site: Site, branch: Branch) -> Tensor:
-    """What reaches a reader of units that get no input, float64, shape ``(n,)``; NaN where that is not a constant."""
+    """Value at a reader of units that get no input, float64, shape ``(n,)``; NaN where that is not a constant."""
     index, bias = site.producer_index, site.producer.bias
     value = torch.zeros(site.width, dtype=torch.float64)
     if bias is not None:

@@ -67,13 +67,13 @@ class MomentOBS(Criterion):
         self._measured: dict[tuple[str, tuple], Moments] = {}
 
     def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
-        """Noise of the example's shape if asked for; see the base class."""
+        """The run's images, or noise of the example's shape if moments are measured on that."""
         return noise_like(example) if self.moments == 'noise' else images
 
     def prepare(
         self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
     ) -> None:
-        """Measure the moments of all readers' inputs unless they are computed; see the base class."""
+        """Measure the moments of all readers' inputs unless they are computed."""
         self._measured.clear()
         if self.moments == 'closure' or images is None:
             return
@@ -83,7 +83,7 @@ class MomentOBS(Criterion):
         self._measured.update(zip(branches, found))
 
     def scores(self, group: ChannelGroup) -> Tensor:
-        """Elimination costs; see the base class."""
+        """Costs of elimination, float64, shape ``(n,)``."""
         site = group.site
         if site is None or not site.branches:
             rows = torch.cat([rows.cpu() for rows in group.weights()], dim=1)

@@ -1,4 +1,4 @@
-"""What all criteria share that look at filters only."""
+"""The base of all criteria that look at filters only."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A written file.
 
     Attributes:
         path: The file (the folder, for 'pytorch').

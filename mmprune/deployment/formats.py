@@ -1,4 +1,4 @@
-"""How each format is written and read back."""
+"""Writers and readers of every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many edges every layer gets: from a degree, a density, or a number of parameters in all."""
+"""Number of edges of every layer: from a degree, a density, or a number of parameters in all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the neighbourhoods of vertex sets are, estimated on random sets."""
+"""Vertex expansion: the size of the neighbourhoods of vertex sets, estimated on random sets."""
 
 from __future__ import annotations
 

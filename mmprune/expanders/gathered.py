@@ -72,7 +72,7 @@ class GatheredConv2d(nn.Module):
 
 @dataclass(frozen=True)
 class Gathering:
-    """What became of one convolution; times of the example's batch, in ms, None where nothing was measured."""
+    """Outcome for one convolution; times of the example's batch, in ms, None where nothing was measured."""
 
     name: str
     rounds: int

@@ -1,4 +1,4 @@
-"""What can be said about one graph, for tables."""
+"""Degrees, connectivity and spectrum of one graph, for tables."""
 
 from __future__ import annotations
 

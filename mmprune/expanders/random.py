@@ -23,7 +23,7 @@ class Random(GraphModel):
         self.exact = exact
 
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:
-        """See :meth:`GraphModel.draw`."""
+        """One graph, bool of shape ``(inputs, outputs)``."""
         if not self.exact:
             return rng.random((inputs, outputs)) < edges / (inputs * outputs)
         graph = np.zeros(inputs * outputs, dtype=bool)

@@ -30,7 +30,7 @@ class RandomRegular(GraphModel):
         self.collapse = self.multi = collapse
 
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:
-        """See :meth:`GraphModel.draw`."""
+        """One graph, bool of shape ``(inputs, outputs)``."""
         if self.collapse:
             graph = np.zeros((inputs, outputs), dtype=bool)
             graph[_pair(inputs, outputs, edges, rng)] = True

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 @dataclass(frozen=True)
 class SparseLayer:
-    """What a graph of a layer looks like; a grouped conv has one graph per group.
+    """Dimensions of a layer's bipartite graph; a grouped conv has one graph per group.
 
     Attributes:
         name: Module path.

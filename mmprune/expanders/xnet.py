@@ -30,7 +30,7 @@ class XNet(GraphModel):
         self.side = 'left' if chooser == 'inputs' else 'min'
 
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:
-        """See :meth:`GraphModel.draw`."""
+        """One graph, bool of shape ``(inputs, outputs)``."""
         if self.chooser == 'smaller' and inputs > outputs:
             return choose(spread(edges, outputs, rng), inputs, rng).T
         return choose(spread(edges, inputs, rng), outputs, rng)

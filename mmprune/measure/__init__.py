@@ -1,1 +1,1 @@
-"""What a network costs, in parameters, FLOPs and time, and the report that says so."""
+"""Costs of a network in parameters, FLOPs and time, and numbers that no pruning can work with."""

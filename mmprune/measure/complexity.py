@@ -99,7 +99,7 @@ def measure(scope: Scope) -> Complexity:
 
 @dataclass(frozen=True)
 class _Layer:
-    """What a layer costs at its present widths, and which groups its outputs and inputs belong to.
+    """Costs of a layer at its present widths, and the groups that its outputs and inputs belong to.
 
     ``outs`` and ``ins`` hold (group, its width, share of the layer's channels that one unit is).
     """
@@ -120,7 +120,7 @@ class _Layer:
 
 
 class CostModel:
-    """What each group's units cost, and what any choice of widths would leave, without slicing anything.
+    """Parameters and FLOPs of each group's units, and of any choice of widths, without slicing anything.
 
     A layer's multiply-adds and weights are proportional to its inputs times its outputs (a depthwise conv's and a
     norm's to its width), so every choice of widths can be priced from one measurement, also of widths that are larger

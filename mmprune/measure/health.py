@@ -68,7 +68,7 @@ def refuse_bad_outputs(scope: Scope) -> list[str]:
 
 
 def weak_layers(model: nn.Module) -> list[str]:
-    """What is legal but seldom meant, one sentence each: variances of zero, channels without weights or scale."""
+    """Warnings of what is legal but seldom meant: variances of zero, channels without weights or scale."""
     still, dead = [], []
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm):

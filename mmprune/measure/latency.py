@@ -52,7 +52,7 @@ def measure_latency(
 
 
 def ratio(latencies: Mapping[str, Latency], slow: str, fast: str) -> float:
-    """How many times faster ``fast`` is, by medians."""
+    """Speed-up of ``fast`` over ``slow``, by medians."""
     return latencies[slow].p50_ms / latencies[fast].p50_ms
 
 
@@ -74,7 +74,7 @@ def watch_modules(model: nn.Module, names: Iterable[str]) -> Iterator[Stopwatch]
 
 @dataclass
 class LatencyModel:
-    """What share of the targets' time any choice of widths leaves, measured on the user's device.
+    """Share of the targets' time that any choice of widths leaves, measured on the user's device.
 
     The dense network and the sliced one run in turn; only the time spent inside the targets counts, whatever else the
     forward pass holds.

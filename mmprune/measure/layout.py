@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def bears_channels_last(modules: Iterable[nn.Module]) -> bool:
-    """Whether no conv is among those whose backward pass writes past its memory in this layout on the CPU.
+    """True unless a conv is among those whose backward pass writes past its memory in this layout on the CPU.
 
     Strided 1×1 convs with fewer than 8 input channels do (PyTorch 2.10, heap corruption); 16 is the width of the
     widest vectors.

@@ -1,4 +1,4 @@
-"""What a cut saves of the time inside the targets: measured in pairs, and told only where it is certain."""
+"""Speed-up by a cut inside the targets: measured in pairs of runs, and doubted only where that is certain."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _is_enough(times: CutTimes, spent_ms: float, wanted_ms: float) -> bool:
 
 
 def is_slow(flops_left: float, time_left: float) -> bool:
-    """Whether a cut saves less than a third of the time that its FLOPs promise (of FLOPs worth speaking of)."""
+    """True if a cut saves less than a third of the time that its FLOPs promise (of FLOPs worth speaking of)."""
     return flops_left < 0.95 and 1 - time_left < (1 - flops_left) / 3
 
 

@@ -1,4 +1,4 @@
-"""What zero padding does to a conv: taps that hang over the border read nothing."""
+"""Zero padding: taps of a conv that hang over the border read nothing."""
 
 from __future__ import annotations
 

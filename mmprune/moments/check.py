@@ -1,4 +1,4 @@
-"""How far the moment model can be trusted on a given network: a self-check without data, and one with images."""
+"""Goodness of fit of the moment model on a given network: a self-check without data, and one with images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmprune.moments.measure import measure_moments
 
 @dataclass(frozen=True)
 class MomentCheck:
-    """What the model says of one site, against what is known.
+    """Predictions of the moment model for one site, against what is known.
 
     Attributes:
         name: The site.

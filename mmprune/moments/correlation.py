@@ -73,7 +73,7 @@ def correlation(covariance: Tensor) -> Tensor:
 
 
 def log_variance_error(predicted: Tensor, stored: Tensor) -> float:
-    """How far predicted variances are from stored ones up to a common factor (variance of the log quotient)."""
+    """Error of predicted against stored variances up to a common factor (variance of the log quotient)."""
     alive = stored > 1e-6 * stored.median()
     log = predicted[alive].clamp_min(1e-30).log() - stored[alive].log()
     return float(log.var(unbiased=False))

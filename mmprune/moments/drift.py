@@ -1,4 +1,4 @@
-"""How far batch-norm inputs drift when a network changes, measured on the same images before and after."""
+"""Drift of batch-norm inputs when a network changes, measured on the same images before and after."""
 
 from __future__ import annotations
 

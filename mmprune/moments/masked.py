@@ -1,4 +1,4 @@
-"""What masking single weights does to the statistics of the batch norm that follows."""
+"""Statistics of the batch norm behind a layer whose weights are masked."""
 
 from __future__ import annotations
 

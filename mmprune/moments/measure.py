@@ -44,7 +44,7 @@ class MomentStream:
         self.count = total
 
     def moments(self) -> Moments:
-        """What the samples said, the covariance in single precision; ends the stream."""
+        """Moments of all samples, the covariance in single precision; ends the stream."""
         if self.scatter is None:
             raise ValueError('no image was given, or the layer does not run in the forward pass')
         scatter, self.scatter = self.scatter, None

@@ -42,12 +42,12 @@ class BNRecalibration(Restorer):
         forward: Callable[[Tensor], object] | None = None,
         images: Iterable[Tensor] | None = None,
     ) -> None:
-        """Measure the dense network on the images if it is the control; see the base class."""
+        """Measure the dense network on the images if it is the control."""
         if self.control:
             self._drift.remember(norm_statistics(forward, images))
 
     def restore_site(self, site: Site, keep: Tensor) -> str:
-        """Note what the site loses; see the base class."""
+        """Note what the site loses; the repair follows on the sliced network."""
         self._drift.cut(site, keep)
         return super().restore_site(site, keep)
 

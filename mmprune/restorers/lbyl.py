@@ -91,7 +91,7 @@ class LBYL(MixingRestorer):
         removed: Tensor,
         branches: Sequence[Branch],
     ) -> Tensor:
-        """See :meth:`MixingRestorer.coefficients`."""
+        """The rows of ``Z`` for the removed units, float64, shape ``(n - m, m)``."""
         if norm is None:
             return ridge(filters.with_bias(), keep, removed, self.lambda2)
         chain = chain_key(branches[0])

@@ -35,7 +35,7 @@ Penalty = tuple[Tensor, Tensor | None]
 def mismatch_of(
     branches: Sequence[Branch], moments: Moments, keep: Tensor, removed: Tensor
 ) -> Callable[[Tensor], float]:
-    """How far the outputs of repaired readers are from the dense ones, as a function of the coefficients.
+    """Divergence of repaired readers' outputs from the dense ones, as a function of the coefficients.
 
     Args:
         branches: The readers behind one chain.
@@ -85,7 +85,7 @@ def smallest_matching(
         penalty: ``M`` as its diagonal and the vector of its rank-one part (or ``None``).
         shifts: ``t_i``, shape ``(q,)``.
         scales: Coefficients of shape ``(q, m)`` from the systems ``G + t_i (λ M)`` and ``λ``.
-        mismatch: See :func:`mismatch_of`.
+        mismatch: Divergence at given coefficients, by :func:`mismatch_of`.
     """
     systems, unit = _systems(gram, penalty, shifts)
     if systems is None:

@@ -1,4 +1,4 @@
-"""What the data-free restorers share: filters as rows, the norm behind them, and mixing a reader's inputs.
+"""The base of the data-free restorers: filters as rows, the norm behind them, and mixing a reader's inputs.
 
 Both LBYL and Neuron Merging express every removed unit by the kept ones, ``map_i ≈ Σ_j z_ij map_j``. Written as the
 scale matrix ``Z`` of shape ``(n, m)`` (kept rows are unit vectors), the reader's new weight is
@@ -49,7 +49,7 @@ class Statistics:
 
     @property
     def alive(self) -> Tensor:
-        """Which maps vary at all, shape ``(n,)``."""
+        """Mask of the maps that vary at all, bool, shape ``(n,)``."""
         return (self.gamma.abs() > GAMMA_FLOOR) & (self.var > VARIANCE_FLOOR)
 
     def select(self, index: Tensor) -> Statistics:
@@ -111,7 +111,7 @@ class MixingRestorer(Restorer):
 
     ``Z`` comes from the producers' *original* filters, which :meth:`prepare` therefore remembers, and is applied to
     the readers' current weights.
-    A subclass says in :meth:`coefficients` how a removed filter is expressed by the kept ones.
+    Subclasses say in :meth:`coefficients` how a removed filter is expressed by the kept ones.
     """
 
     def __init__(self) -> None:

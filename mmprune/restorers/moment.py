@@ -104,7 +104,7 @@ class MomentRestoration(Restorer):
         forward: Callable[[Tensor], object] | None = None,
         images: Iterable[Tensor] | None = None,
     ) -> None:
-        """Measure what is to be measured on the dense network; see the base class."""
+        """Measure moments, sizes or drift on the dense network, as far as they are asked for."""
         self.measured.clear()
         self._sizes.clear()
         self._drift.remember({})
@@ -129,7 +129,7 @@ class MomentRestoration(Restorer):
             self._drift.remember(statistics())
 
     def restore_site(self, site: Site, keep: Tensor) -> str:
-        """Repair all readers of one site; see the base class."""
+        """Repair all readers of one site."""
         if len(keep) == site.width:
             return ''
         moments: dict[tuple, Moments] = {}
@@ -148,7 +148,7 @@ class MomentRestoration(Restorer):
     def restore_model(
         self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
     ) -> None:
-        """Move running statistics as they moved on the noise; see the base class."""
+        """Move running statistics as they moved on the noise."""
         self.measured.clear()
         if images is not None:
             self._drift.apply(forward, images)
@@ -193,7 +193,7 @@ class MomentRestoration(Restorer):
 
 
 def _variance_scale(branch: Branch, norm: nn.Module, old: Tensor, new: Tensor) -> Tensor:
-    """What to multiply the next batch norm's variance by, shape ``(o,)``, as the reader's variance went with it."""
+    """Factor of the next batch norm's variance, shape ``(o,)``, as the reader's variance went with it."""
     quotient = torch.where(old > 0, new / old.clamp_min(1e-30), torch.ones_like(old))
     inputs = branch.module.weight.shape[1]
     if branch.index.numel() == inputs:

@@ -48,7 +48,7 @@ class NeuronMerging(MixingRestorer):
         removed: Tensor,
         branches: Sequence[Branch],
     ) -> Tensor:
-        """See :meth:`MixingRestorer.coefficients`."""
+        """The rows of ``Z`` for the removed units, float64, shape ``(n - m, m)``; at most one entry in each."""
         rows = (filters.with_bias() if norm is None else filters.rows).double()
         length = rows.norm(dim=1)
         cosine = (rows[removed] @ rows[keep].T) / torch.outer(length[removed], length[keep])

@@ -113,5 +113,5 @@ def _unit_scale(matrix: Tensor) -> Tensor:
 
 
 def _regular(factor: Tensor) -> bool:
-    """Whether a Cholesky factor of a matrix with unit diagonal is not rounding error somewhere."""
+    """False where a Cholesky factor of a matrix with unit diagonal is rounding error somewhere."""
     return bool(factor.diagonal().min() > len(factor) ** 0.5 * 1.5e-8)

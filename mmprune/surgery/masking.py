@@ -99,5 +99,5 @@ def masks(model: nn.Module) -> dict[str, Tensor]:
 
 
 def trained_masks(model: nn.Module) -> dict[str, Tensor]:
-    """What may learn of every module that :func:`freeze_outside` froze, by its name."""
+    """Mask of the trained weights of every module that :func:`freeze_outside` froze, by its name."""
     return {name: module._buffers[FROZEN] for name, module in model.named_modules() if FROZEN in module._buffers}

@@ -21,7 +21,7 @@ MASKS = (MASK, FROZEN)
 
 @dataclass
 class Undo:
-    """What a surgery changed, so that it can be taken back. Old tensors are referenced, not copied."""
+    """Record of a surgery, by which it can be taken back. Old tensors are referenced, not copied."""
 
     tensors: list[tuple[nn.Module, str, Tensor]] = field(default_factory=list)
     attributes: list[tuple[nn.Module, str, object]] = field(default_factory=list)
@@ -61,7 +61,7 @@ def _set(module: nn.Module, undo: Undo, **attributes: object) -> None:
 
 
 def tells_width(module: nn.Module) -> bool:
-    """Whether a module without weights says how many channels pass it, as mmdet's RoI extractors do."""
+    """True for modules without weights that say how many channels pass, as mmdet's RoI extractors do."""
     return (
         hasattr(module, 'roi_layers')
         and isinstance(getattr(module, 'out_channels', None), int)

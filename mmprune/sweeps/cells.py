@@ -1,4 +1,4 @@
-"""What sweeps and result tables share: the command of a run, and whether an earlier run did the same."""
+"""Cells of sweeps and of result tables: the command of a run, and the test that an earlier run did the same."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def _without(base: Config, part: str) -> dict[str, bool]:
 
 
 def _get(config: Mapping, key: str) -> object:
-    """What stands under a dotted key, or None."""
+    """Value under a dotted key, or None."""
     for name in key.split('.'):
         if isinstance(config, (list, tuple)) and name.isdigit() and int(name) < len(config):
             config = config[int(name)]

@@ -54,7 +54,7 @@ def measure_missing(runs: Sequence[Run], device: str = 'cpu', repeats: int = 30)
 
 
 def read(folder: Path) -> dict | None:
-    """What was measured of the run in a folder; None if nothing was, or of an earlier network."""
+    """Measured latencies of the run in a folder; None if nothing was measured, or an earlier network."""
     with suppress(FileNotFoundError, ValueError, KeyError):
         content = json.loads((folder / 'latency.json').read_text())
         stamps = {path.stat().st_mtime_ns for name in set(CHECKPOINTS.values()) if (path := folder / name).exists()}

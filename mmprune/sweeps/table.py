@@ -46,7 +46,7 @@ class Row:
 
     @property
     def seeds(self) -> int:
-        """How many runs are finished."""
+        """Number of finished runs."""
         return max((len(values) for values in self.metrics.values()), default=0)
 
 
