@@ -17,6 +17,7 @@ from mmprune.graph.scope import Scope
 from mmprune.measure.complexity import Complexity, measure
 from mmprune.measure.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
 from mmprune.measure.speedup import CutTimes, is_slow, time_cut, why_slow
+from mmprune.options import under
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.report.report import Report, Stage
 from mmprune.restorers.base import Restorer
@@ -68,7 +69,7 @@ class Pipeline:
             self.report.target = ', '.join(target for target in self.scope.targets if target)
             self.stage('dense', time.perf_counter())
         start = time.perf_counter()
-        with _mistakes_of_input():
+        with _mistakes_of_input('pruner', self.pruner):
             plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
         self.report.layers, seconds = plan.rows, time.perf_counter() - start
         self._take_warnings(plan)
@@ -83,7 +84,7 @@ class Pipeline:
             stage = self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds)
             self._warn_if_slow(stage, plan, times)
         start = time.perf_counter()
-        with _mistakes_of_input():
+        with _mistakes_of_input('restorer', self.restorer):
             plan.apply(self.restorer, self.images)
         refuse_bad_numbers(
             self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and its images'
@@ -146,10 +147,11 @@ class Pipeline:
 
 
 @contextmanager
-def _mistakes_of_input() -> Iterator[None]:
+def _mistakes_of_input(key: str, part: Pruner | Restorer) -> Iterator[None]:
     """Parts refuse what they cannot work with by a plain ValueError that names the option."""
     try:
-        yield
+        with under(key, part):
+            yield
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
 

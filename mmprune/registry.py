@@ -5,6 +5,9 @@ registered by hand. The first six nodes hold what only mmprune has; the others a
 ``mmprune.X`` works in any mm config whatever its ``default_scope``.
 """
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
@@ -15,7 +18,9 @@ from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
 from mmprune.errors import ConfigError
-from mmprune.options import wrong_argument
+from mmprune.options import build, suggest
+
+T = TypeVar('T')
 
 CRITERIA = Registry('criterion', scope='mmprune', locations=['mmprune.criteria'])
 ALLOCATORS = Registry('allocator', scope='mmprune', locations=['mmprune.allocators'])
@@ -34,43 +39,36 @@ METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmprune', locations
 VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope='mmprune', locations=['mmprune.report'])
 
 
-def build_part(registry: Registry, cfg: object, key: str) -> object:
-    """Build one of mmprune's parts from its name, its dict, or hand an instance through.
+def build_part(registry: Registry, cfg: str | dict | T, key: str) -> T:
+    """One of mmprune's parts from its name or its dict; an instance is handed through.
 
     Args:
         registry: One of the registries above.
         cfg: ``'L2Norm'``, ``dict(type='L2Norm', …)`` or an instance.
-        key: Where the part stands in the config, for error messages.
+        key: Where the part stands, which messages begin with: 'pruning.pruner' in a config, 'criterion' in a part's
+            constructor (whoever builds that part puts its own key before it).
 
     Raises:
         ConfigError: Unknown type, unknown or missing argument, bad value.
     """
     if isinstance(cfg, str):
         cfg = dict(type=cfg)
-    if not isinstance(cfg, dict):
+    if not isinstance(cfg, Mapping):
         if cfg is None or isinstance(cfg, (type, bool, int, float, bytes, list, tuple, set)):
-            raise ConfigError(
-                f'{key}: a name such as {next(iter(registry.module_dict), "…")!r} or dict(type=…), got {cfg!r:.80}'
-            )
+            raise ConfigError(f'{key}: a name such as {_example(registry)!r} or dict(type=…), got {cfg!r:.80}')
         return cfg
-    arguments = dict(cfg)
-    name = arguments.pop('type', None)
+    options = dict(cfg)
+    name = options.pop('type', None)
     if not isinstance(name, str):
-        raise ConfigError(f'{key}: needs a `type`, e.g. {key}=dict(type=…), got {cfg!r:.120}')
+        raise ConfigError(f'{key}.type: missing, e.g. dict(type={_example(registry)!r}, …), got {cfg!r:.120}')
     registry.import_from_location()
     part = registry.module_dict.get(name.removeprefix(f'{registry.scope}.'))
     if part is None:
-        known = ', '.join(sorted(registry.module_dict))
-        raise ConfigError(f'{key}.type: {registry.name} {name!r} is unknown; there are {known}')
-    try:
-        built = part(**arguments)
-    except ValueError as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f'{key}: {error}') from error
-    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        reason = wrong_argument(part, arguments)
-        raise ConfigError(
-            f'{key}.{reason}' if reason else f'{key}: {name} {str(error).split("__init__() ")[-1]}'
-        ) from error
-    if reason := wrong_argument(part, arguments):
-        raise ConfigError(f'{key}.{reason}')
-    return built
+        hint = suggest(name, registry.module_dict, 'there are')
+        raise ConfigError(f'{key}.type: {registry.name} {name!r:.80} is unknown{hint}')
+    return build(part, options, key)
+
+
+def _example(registry: Registry) -> str:
+    registry.import_from_location()
+    return next(iter(registry.module_dict), '…')

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from torch import Tensor
+
+from mmprune.options import Checked, Ratio, Says
 
 if TYPE_CHECKING:
     from mmprune.distortion.curves import CurveMeasurer
@@ -43,7 +45,11 @@ class Layer:
             object.__setattr__(self, 'alive', self.width)
 
 
-class Allocator(ABC):
+#: The share that may remain, and of what.
+Target = Annotated[dict, Says('one quantity and the share of it that may remain, in (0, 1], e.g. dict(flops=0.5)')]
+
+
+class Allocator(Checked, ABC):
     """Says how many units every layer keeps."""
 
     #: Whether :meth:`keep_counts` reads ``Layer.scores``.
@@ -55,7 +61,7 @@ class Allocator(ABC):
     #: What fills in ``Layer.curve`` before :meth:`keep_counts`; None: it reads no curves.
     measurer: CurveMeasurer | None = None
 
-    def __init__(self, ratio: float | None = None, target: dict | None = None) -> None:
+    def __init__(self, ratio: Ratio | None = None, target: Target | None = None) -> None:
         """See the class.
 
         Args:
@@ -66,11 +72,9 @@ class Allocator(ABC):
         """
         if (ratio is None) == (target is None):
             raise ValueError(
-                'allocator: give either `ratio` (share removed, in [0, 1)) or `target` '
+                'give either `ratio` (share removed, in [0, 1)) or `target` '
                 f'(e.g. dict(flops=0.5)), got ratio={ratio} and target={target}'
             )
-        if ratio is not None:
-            check_ratio(ratio)
         if target is not None:
             split_target(target)
         self.ratio, self.target = ratio, target
@@ -85,10 +89,10 @@ class Allocator(ABC):
         """
 
 
-def check_ratio(ratio: float, key: str = 'ratio') -> None:
-    """Refuse a share to remove that is not a number in [0, 1); ``key`` says where in ``allocator`` it was given."""
+def check_ratio(ratio: float) -> None:
+    """Refuse a share to remove that is not a number in [0, 1)."""
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < 1:
-        raise ValueError(f'allocator.{key}: the share of units to remove must be in [0, 1), got {ratio!r}')
+        raise ValueError(f'ratio: the share of units to remove must be in [0, 1), got {ratio!r}')
 
 
 #: What may stand beside a target's share: how it is measured.
@@ -106,7 +110,7 @@ def split_target(target: dict) -> tuple[str, float, dict]:
     share, known = given.pop(kind, None), MEASUREMENT.get(kind, ())
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1 or set(given) - set(known):
         raise ValueError(
-            'allocator.target: give one quantity and the share of it that may remain, in (0, 1], '
+            'target: give one quantity and the share of it that may remain, in (0, 1], '
             f'e.g. dict(flops=0.5) or dict(latency=0.6, threads=1), got {target!r}'
         )
     return kind, share, given

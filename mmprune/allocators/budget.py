@@ -26,9 +26,9 @@ def search_ratio(evaluate: Callable[[float], float], target_share: float, tol: f
         ValueError: Even the largest ratio leaves more than the target.
     """
     if not 0 < target_share <= 1:
-        raise ValueError(f'allocator.target: the share that may remain must be in (0, 1], got {target_share!r}')
+        raise ValueError(f'the share that may remain must be in (0, 1], got {target_share!r}')
     if not 0 < tol < 1:
-        raise ValueError(f'allocator.tol must be in (0, 1), got {tol!r}')
+        raise ValueError(f'tol must be in (0, 1), got {tol!r}')
 
     def is_met(ratio: float) -> bool:
         # Target shares such as 0.7 are not exact in binary: a share that is equal on paper must pass.
@@ -38,7 +38,7 @@ def search_ratio(evaluate: Callable[[float], float], target_share: float, tol: f
         return 0.0
     if not is_met(LARGEST_RATIO):
         raise ValueError(
-            f'allocator.target: a share of {target_share:g} cannot be reached; at least '
+            f'a share of {target_share:g} cannot be reached; at least '
             f'{evaluate(LARGEST_RATIO):.4g} remains because of min_channels, kept groups and what lies outside the '
             'groups; raise the target, lower pruner.min_channels or shorten pruner.keep'
         )

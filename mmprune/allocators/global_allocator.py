@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from mmprune.allocators.base import Allocator, Layer, check_ratio
+from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
 from mmprune.allocators.ranking import count_cheapest, count_smallest, sorted_scores
+from mmprune.options import Ratio, Share
 from mmprune.registry import ALLOCATORS
-
-COSTS = ('unit', 'params', 'flops')
 
 
 def unit_costs(layers: Sequence[Layer], kind: str, key: str) -> list[float]:
@@ -22,7 +22,7 @@ def unit_costs(layers: Sequence[Layer], kind: str, key: str) -> list[float]:
     costs = [1.0 if kind == 'unit' else float(getattr(layer, kind)) for layer in layers]
     for layer, cost in zip(layers, costs):
         if not 0 < cost < float('inf'):
-            raise ValueError(f'allocator.{key}={kind!r}: the {kind} of {layer.name} were not measured (got {cost:g})')
+            raise ValueError(f'{key}={kind!r}: the {kind} of {layer.name} were not measured (got {cost:g})')
     return costs
 
 
@@ -33,7 +33,11 @@ class Global(Allocator):
     needs_scores = True
 
     def __init__(
-        self, ratio: float | None = None, target: dict | None = None, cost: str = 'unit', max_ratio: float = 1.0
+        self,
+        ratio: Ratio | None = None,
+        target: Target | None = None,
+        cost: Literal['unit', 'params', 'flops'] = 'unit',
+        max_ratio: Share = 1.0,
     ) -> None:
         """See the class.
 
@@ -45,10 +49,8 @@ class Global(Allocator):
             max_ratio: No layer loses more than this share of its units, in (0, 1].
         """
         super().__init__(ratio, target)
-        if cost not in COSTS:
-            raise ValueError(f'allocator.cost must be one of {", ".join(COSTS)}, got {cost!r}')
-        if not 0 < max_ratio <= 1 or (ratio is not None and max_ratio < ratio):
-            raise ValueError(f'allocator.max_ratio must be in (0, 1] and at least ratio={ratio}, got {max_ratio!r}')
+        if ratio is not None and max_ratio < ratio:
+            raise ValueError(f'max_ratio: at least ratio={ratio}, got {max_ratio!r}')
         self.cost = self.counts = cost
         self.needs_flops = cost == 'flops'
         self.max_ratio = max_ratio

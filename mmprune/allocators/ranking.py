@@ -18,16 +18,16 @@ def sorted_scores(layer: Layer, owner: str, allow_negative: bool = False) -> np.
         allow_negative: Whether the allocator can make sense of scores below zero.
     """
     if layer.scores is None:
-        raise ValueError(f'allocator {owner} compares scores, but {layer.name} has none: set pruner.criterion')
+        raise ValueError(f'criterion: missing; {owner} compares scores, but {layer.name} has none')
     scores = np.sort(layer.scores.detach().cpu().numpy(), axis=None)
     if len(scores) != layer.width:
-        raise ValueError(f'pruner.criterion gave {len(scores)} scores for the {layer.width} units of {layer.name}')
+        raise ValueError(f'criterion: gave {len(scores)} scores for the {layer.width} units of {layer.name}')
     # NaN sorts to the end, so the two ends show every kind of bad value.
     if len(scores) and not (np.isfinite(scores[0]) and np.isfinite(scores[-1])):
-        raise ValueError(f'pruner.criterion: the scores of {layer.name} contain NaN or Inf')
+        raise ValueError(f'criterion: the scores of {layer.name} contain NaN or Inf')
     if len(scores) and scores[0] < 0 and not allow_negative:
         raise ValueError(
-            f'pruner.criterion: {layer.name} has negative scores (down to {scores[0]:.4g}), but allocator {owner} '
+            f'criterion: {layer.name} has negative scores (down to {scores[0]:.4g}), but {owner} '
             'needs scores >= 0; choose another criterion (e.g. L2Norm; BNScale without signed=True)'
         )
     return scores[layer.width - layer.alive :]

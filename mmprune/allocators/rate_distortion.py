@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-from mmprune.allocators.base import MEASUREMENT, Allocator, Layer, check_ratio
+from mmprune.allocators.base import MEASUREMENT, Allocator, Layer, Target, check_ratio
 from mmprune.allocators.global_allocator import unit_costs
-from mmprune.allocators.knapsack import METHODS, solve
+from mmprune.allocators.knapsack import solve
 from mmprune.allocators.ranking import sorted_scores
 from mmprune.distortion.curves import CurveMeasurer
+from mmprune.options import Count, NonNegativeCount, Ratio, build
 from mmprune.registry import ALLOCATORS
 
-CONSTRAINTS = ('units', 'params', 'flops')
 #: Without ``options``, layers up to this many units may take every width, wider ones so many intervals.
 EVERY_WIDTH_UP_TO, INTERVALS = 512, 100
 
@@ -31,14 +32,14 @@ class RateDistortion(Allocator):
 
     def __init__(
         self,
-        ratio: float | None = None,
-        target: dict | None = None,
-        constraint: str | None = None,
-        options: int | None = None,
-        min_keep: int = 1,
-        solver: str = 'dp',
-        buckets: int = 20_000,
-        curves: str | dict | CurveMeasurer = 'measured',
+        ratio: Ratio | None = None,
+        target: Target | None = None,
+        constraint: Literal['units', 'params', 'flops'] | None = None,
+        options: Count | None = None,
+        min_keep: NonNegativeCount = 1,
+        solver: Literal['dp', 'exact', 'hull'] = 'dp',
+        buckets: Count = 20_000,
+        curves: Literal['measured', 'scores'] | dict | CurveMeasurer = 'measured',
     ) -> None:
         """See the class.
 
@@ -57,16 +58,8 @@ class RateDistortion(Allocator):
         """
         super().__init__(ratio, target)
         constraint = constraint or _constraint_of(target)
-        if constraint not in CONSTRAINTS:
-            raise ValueError(f'allocator.constraint must be one of {", ".join(CONSTRAINTS)}, got {constraint!r}')
-        if solver not in METHODS:
-            raise ValueError(f'allocator.solver must be one of {", ".join(METHODS)}, got {solver!r}')
-        if options is not None and options < 1:
-            raise ValueError(f'allocator.options must be at least 1 (or None), got {options}')
-        if min_keep < 0:
-            raise ValueError(f'allocator.min_keep must be >= 0, got {min_keep}')
-        if buckets < 1:
-            raise ValueError(f'allocator.buckets must be at least 1, got {buckets}')
+        if constraint not in ('units', 'params', 'flops'):
+            raise ValueError(f'target: knows params, flops and latency, got {constraint!r}')
         self.constraint, self.options, self.min_keep = constraint, options, min_keep
         self.solver, self.buckets = solver, buckets
         self.needs_flops = constraint == 'flops'
@@ -84,7 +77,7 @@ class RateDistortion(Allocator):
         cheapest = sum(cost.min() for cost in costs)
         if budget < cheapest * (1 - 1e-12) and self.target is None:
             raise ValueError(
-                f'allocator.ratio={ratio:g} leaves a budget of {budget:.6g} {self.constraint}, but with '
+                f'ratio: {ratio:g} leaves a budget of {budget:.6g} {self.constraint}, but with '
                 f'min_keep={self.min_keep} and the options offered at least {cheapest:.6g} remain; '
                 'give a smaller ratio or min_keep'
             )
@@ -125,14 +118,7 @@ def _constraint_of(target: dict | None) -> str:
 def _measurer(curves: str | dict | CurveMeasurer) -> CurveMeasurer:
     if curves == 'measured':
         return CurveMeasurer()
-    if isinstance(curves, dict):
-        try:
-            return CurveMeasurer(**curves)
-        except TypeError as error:
-            raise ValueError(f'allocator.curves: {str(error).split("__init__() ")[-1]}') from error
-    if not isinstance(curves, CurveMeasurer):
-        raise ValueError(f"allocator.curves: 'measured', 'scores' or a dict of options, got {curves!r}")
-    return curves
+    return build(CurveMeasurer, curves, 'curves') if isinstance(curves, dict) else curves
 
 
 def _measured_curve(layer: Layer, curve: tuple[Tensor, Tensor], least: int) -> tuple[np.ndarray, np.ndarray]:

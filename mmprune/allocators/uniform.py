@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from mmprune.allocators.base import Allocator, Layer, check_ratio
+from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.options import Ratio
 from mmprune.registry import ALLOCATORS
 
 ROUNDINGS: dict[str, Callable[[float], int]] = {'floor': math.floor, 'round': round, 'ceil': math.ceil}
@@ -20,7 +22,12 @@ class Uniform(Allocator):
         [44]
     """
 
-    def __init__(self, ratio: float | None = None, target: dict | None = None, rounding: str = 'floor') -> None:
+    def __init__(
+        self,
+        ratio: Ratio | None = None,
+        target: Target | None = None,
+        rounding: Literal['floor', 'round', 'ceil'] = 'floor',
+    ) -> None:
         """See the class.
 
         Args:
@@ -30,8 +37,6 @@ class Uniform(Allocator):
                 (LBYL's LeNet, RD_PRUNE) or 'ceil'.
         """
         super().__init__(ratio, target)
-        if rounding not in ROUNDINGS:
-            raise ValueError(f'allocator.rounding must be one of {", ".join(ROUNDINGS)}, got {rounding!r}')
         self.rounding = rounding
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:

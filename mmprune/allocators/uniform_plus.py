@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmprune.allocators.base import Allocator, Layer, check_ratio
+from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.options import Fraction, Ratio
 from mmprune.registry import ALLOCATORS
 
 
@@ -15,7 +16,9 @@ class UniformPlus(Allocator):
     The rule of Gale et al. (2019), as RD_PRUNE and LAMP compute it.
     """
 
-    def __init__(self, ratio: float | None = None, target: dict | None = None, last_min_share: float = 0.2) -> None:
+    def __init__(
+        self, ratio: Ratio | None = None, target: Target | None = None, last_min_share: Fraction = 0.2
+    ) -> None:
         """See the class.
 
         Args:
@@ -24,8 +27,6 @@ class UniformPlus(Allocator):
             last_min_share: Share of the last layer's (original) units that it keeps at least, in [0, 1].
         """
         super().__init__(ratio, target)
-        if not 0 <= last_min_share <= 1:
-            raise ValueError(f'allocator.last_min_share must be in [0, 1], got {last_min_share!r}')
         self.last_min_share = last_min_share
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
@@ -47,7 +48,7 @@ class UniformPlus(Allocator):
         """``amount`` as a share of ``available``; an error beyond 1, unless a target is searched."""
         if amount > available and self.target is None:
             raise ValueError(
-                f'allocator.ratio={ratio:g} is too much for UniformPlus: {amount} units would have to go from the '
+                f'ratio: {ratio:g} is too much for UniformPlus: {amount} units would have to go from the '
                 f'{available} of the layers that may lose any; give a smaller ratio or last_min_share'
             )
         return min(1.0, amount / available) if available else 0.0

@@ -6,7 +6,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from mmprune.allocators.base import Allocator, Layer, check_ratio
+from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.options import NonNegative, NonNegativeCount, Ratio
 from mmprune.registry import ALLOCATORS
 
 
@@ -19,11 +20,11 @@ class WidthDependent(Allocator):
 
     def __init__(
         self,
-        ratio: float | None = None,
-        target: dict | None = None,
+        ratio: Ratio | None = None,
+        target: Target | None = None,
         thresholds: Sequence[int] = (201, 500),
-        factors: Sequence[float] = (0.4, 1.0, 1.3),
-        min_keep: int = 10,
+        factors: Sequence[NonNegative] = (0.4, 1.0, 1.3),
+        min_keep: NonNegativeCount = 10,
     ) -> None:
         """See the class.
 
@@ -37,14 +38,12 @@ class WidthDependent(Allocator):
         super().__init__(ratio, target)
         self.thresholds, self.factors, self.min_keep = tuple(thresholds), tuple(factors), min_keep
         if list(self.thresholds) != sorted(set(self.thresholds)):
-            raise ValueError(f'allocator.thresholds must be ascending widths, got {self.thresholds}')
-        if len(self.factors) != len(self.thresholds) + 1 or any(not factor >= 0 for factor in self.factors):
+            raise ValueError(f'thresholds: ascending widths, got {self.thresholds}')
+        if len(self.factors) != len(self.thresholds) + 1:
             raise ValueError(
-                f'allocator.factors: {len(self.thresholds)} thresholds need {len(self.thresholds) + 1} factors >= 0, '
+                f'factors: {len(self.thresholds)} thresholds need {len(self.thresholds) + 1} factors, '
                 f'got {self.factors}'
             )
-        if min_keep < 0:
-            raise ValueError(f'allocator.min_keep must be >= 0, got {min_keep}')
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
         """``alive − floor(alive · factor · ratio)`` per layer, at least ``min_keep``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, is_main_process
@@ -19,53 +19,47 @@ from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
 from mmprune.images.calibration import Batch, calibration_batches, small_sample
 from mmprune.measure.layout import bears_channels_last, channels_last
+from mmprune.options import Checked, Count
 from mmprune.storage.cache import DiskCache, content_key, default_folder
 
 if TYPE_CHECKING:
     from mmprune.allocators.base import Layer
 
-GRIDS = ('relative', 'absolute')
-SOURCES = ('given', 'noise')
 
-
-class CurveMeasurer:
+class CurveMeasurer(Checked):
     """Measures the distortion of a network's output for a grid of kept counts of each layer (Xu et al., ICCV 2023).
 
     The distortion of one image is the mean squared change of everything that the traced part returns: logits of a
     classifier, feature maps of a detector. What comes before a layer is computed once per batch, its units are sorted
     once, and what is already gone is not measured again. Layers are shared among the ranks of a distributed run.
-
-    Args:
-        num_images: Number of calibration images (published: 1,024 for CIFAR, 256 for ImageNet).
-        worst_case: Whether the curve is the largest distortion over the images (as published) or their mean.
-        points: Intervals of the grid of kept counts (published: 100); a layer with fewer units has a point for each.
-        grid: 'relative' divides what is alive, 'absolute' what the layer had when it was dense (the published grid).
-        source: 'given' takes the images that the pruner got, and N(0, 1) if it got none; 'noise' always takes N(0, 1).
-        batch_size: Images per forward pass.
-        seed: Seeds the noise.
-        cache: Folder that keeps finished curves under a hash of weights, masks, images and options; True is
-            ``$MMPRUNE_CACHE`` or the user's cache folder, False keeps nothing.
-        progress: Whether to show a progress bar with the time left (on a terminal).
     """
 
     def __init__(
         self,
-        num_images: int = 64,
+        num_images: Count = 64,
         worst_case: bool = True,
-        points: int = 32,
-        grid: str = 'relative',
-        source: str = 'given',
-        batch_size: int = 64,
+        points: Count = 32,
+        grid: Literal['relative', 'absolute'] = 'relative',
+        source: Literal['given', 'noise'] = 'given',
+        batch_size: Count = 64,
         seed: int = 0,
         cache: bool | str | os.PathLike = True,
         progress: bool = True,
     ) -> None:
-        for name, value in (('num_images', num_images), ('points', points), ('batch_size', batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f'curves.{name}: a whole number of at least 1, got {value!r}')
-        for name, value, known in (('grid', grid, GRIDS), ('source', source, SOURCES)):
-            if value not in known:
-                raise ValueError(f'curves.{name}: one of {", ".join(known)}, got {value!r}')
+        """Say on what curves are measured, and how finely.
+
+        Args:
+            num_images: Number of calibration images (published: 1,024 for CIFAR, 256 for ImageNet).
+            worst_case: The curve is the largest distortion over the images (as published), not their mean.
+            points: Intervals of the grid of kept counts (published: 100); layers with fewer units have one for each.
+            grid: 'relative' divides what is alive, 'absolute' what the layer had when it was dense (as published).
+            source: 'given' takes the images that the pruner got, N(0, 1) if it got none; 'noise' takes N(0, 1) always.
+            batch_size: Images per forward pass.
+            seed: Seeds the noise.
+            cache: Folder that keeps finished curves under a hash of weights, masks, images and options; True is
+                ``$MMPRUNE_CACHE`` or the user's cache folder, False keeps nothing.
+            progress: Show a progress bar with the time left (on a terminal).
+        """
         self.num_images, self.worst_case, self.points, self.grid = num_images, worst_case, points, grid
         self.source, self.batch_size, self.seed, self.progress = source, batch_size, seed, progress
         self.cache = DiskCache(default_folder() / 'curves' if cache is True else cache or None)

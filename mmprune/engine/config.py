@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-
 from mmengine.config import Config
 
 from mmprune.engine.hooks.pruning_hook import PruningHook
 from mmprune.engine.schedule import Schedule
 from mmprune.engine.training_set import prepare_distillation
 from mmprune.errors import ConfigError
+from mmprune.options import build
 
 HOOKS = ('mmprune.PruningHook', 'mmprune.EpochSeedHook')
 MODELS = ('mmprune.Pruned', 'Pruned')
 REBUILD = 'mmprune.RebuildHook'
-KEYS = set(inspect.signature(PruningHook).parameters)
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 TESTING = ('test_dataloader', 'test_evaluator', 'test_cfg')
 
@@ -35,12 +33,7 @@ def prepare_config(cfg: Config) -> Config:
             "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))"
         )
     _drop_deletes(pruning)
-    unknown = sorted(map(str, set(pruning) - KEYS))
-    if unknown:
-        raise ConfigError(f'pruning.{unknown[0]}: unknown; pruning knows {", ".join(sorted(KEYS))}')
-    if 'pruner' not in pruning:
-        raise ConfigError("pruning.pruner: missing, e.g. dict(type='ChannelPruner', …)")
-    hook = PruningHook(**pruning)  # a mistake shows here, before anything is built
+    hook = build(PruningHook, pruning, 'pruning')  # a mistake shows here, before anything is built
     if hook.evaluate:
         _need(cfg, TESTING, 'to evaluate the stages; to prune without evaluating set pruning.evaluate=False')
     if isinstance(hook.images, str) and cfg.get(hook.images) is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from mmprune.errors import ConfigError
+from mmprune.options import Bounds, Checked, Count, NonNegativeCount
 
 SHAPES = {
     'one-shot': lambda t: 1.0,
@@ -15,7 +16,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Checked):
     """Step ``i`` of ``steps`` comes before epoch ``begin + i·interval`` and has removed ``shape((i + 1) / steps)``.
 
     Attributes:
@@ -28,40 +29,19 @@ class Schedule:
         fresh_optimizer: Whether every step but the first starts with a new optimiser and learning-rate schedule.
     """
 
-    type: str = 'one-shot'
-    steps: int = 1
-    interval: int = 1
-    begin: int = 0
-    amount: float | None = None
+    type: Literal['one-shot', 'linear', 'cubic', 'exponential'] = 'one-shot'
+    steps: Count = 1
+    interval: Count = 1
+    begin: NonNegativeCount = 0
+    amount: Annotated[float, Bounds(above=0, below=1)] | None = None
     fresh_optimizer: bool = False
 
-    @classmethod
-    def from_config(cls, cfg: dict | None) -> Schedule:
-        """Read ``pruning.schedule``."""
-        if cfg is not None and not isinstance(cfg, dict):
-            raise ConfigError(f"pruning.schedule: a dict such as dict(type='cubic', steps=5), got {cfg!r}")
-        try:
-            schedule = cls(**(cfg or {}))
-        except TypeError as error:
-            raise ConfigError(
-                'pruning.schedule: knows type, steps, interval, begin, amount and '
-                f'fresh_optimizer; '
-                f'{str(error).split("__init__() ")[-1]}'
-            ) from error
-        if not isinstance(schedule.type, str) or schedule.type not in SHAPES:
-            raise ConfigError(f'pruning.schedule.type: one of {", ".join(SHAPES)}, got {schedule.type!r}')
-        for key, least in (('steps', 1), ('interval', 1), ('begin', 0)):
-            value = getattr(schedule, key)
-            if type(value) is not int or value < least:
-                raise ConfigError(f'pruning.schedule.{key}: a whole number of at least {least}, got {value!r}')
-        amount = schedule.amount
-        if (schedule.type == 'exponential') != (isinstance(amount, float) and 0 < amount < 1):
-            raise ConfigError(
-                f"pruning.schedule.amount: a share in (0, 1) for type='exponential', and only for it, got {amount!r}"
-            )
-        if schedule.type == 'one-shot' and schedule.steps != 1:
-            raise ConfigError(f"pruning.schedule.steps: 'one-shot' has one step, got {schedule.steps}")
-        return schedule
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.type == 'exponential') != (self.amount is not None):
+            raise ValueError(f"amount: a share in (0, 1) for type='exponential', and only for it, got {self.amount!r}")
+        if self.type == 'one-shot' and self.steps != 1:
+            raise ValueError(f"steps: 'one-shot' has one step, got {self.steps}")
 
     def fraction(self, step: int) -> float:
         """Share of the full removal that is reached with this step, in (0, 1]."""

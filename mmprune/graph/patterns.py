@@ -24,9 +24,7 @@ def matches(name: str, patterns: Sequence[str], targets: Sequence[str]) -> str |
     return next((pattern for pattern in patterns for view in views if fnmatchcase(view, pattern)), None)
 
 
-def check_patterns(
-    patterns: Sequence[str], names: Sequence[str], targets: Sequence[str], key: str = 'pruner.keep'
-) -> None:
+def check_patterns(patterns: Sequence[str], names: Sequence[str], targets: Sequence[str], key: str = 'keep') -> None:
     """Refuse patterns that match nothing: they are typing errors."""
     for pattern in patterns:
         if not any(matches(name, [pattern], targets) for name in names):

@@ -98,13 +98,13 @@ class LatencyModel:
     def __post_init__(self) -> None:
         for key, value in (('threads', self.threads or 1), ('runs', self.runs)):
             if not isinstance(value, int) or value < 1:
-                raise ConfigError(f'pruner.allocator.target.{key}: a whole number of at least 1, got {value!r}')
+                raise ConfigError(f'target.{key}: a whole number of at least 1, got {value!r}')
         dense = copy.deepcopy(self.scope.model)
         example = self.scope.probe_input()
         if self.shape is not None:
             if not isinstance(example, Tensor) or len(self.shape) != example.dim():
                 raise ConfigError(
-                    'pruner.allocator.target.shape: this network runs on '
+                    'target.shape: this network runs on '
                     f'{tuple(getattr(example, "shape", ()))}, got {tuple(self.shape)}'
                 )
             example = torch.randn(*self.shape, generator=torch.Generator().manual_seed(0)).to(example)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from mmprune.graph.scope import Scope
+from mmprune.options import Checked
 from mmprune.report.report import LayerRow
 from mmprune.restorers.base import Restorer
 
@@ -40,7 +41,7 @@ class Plan(ABC):
         """Cut for good, repaired by ``restorer``, and note in the model what was kept."""
 
 
-class Pruner(ABC):
+class Pruner(Checked, ABC):
     """Decides what goes."""
 
     #: The repair of :func:`mmprune.prune` where none is named; None where there is nothing trained to repair.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from mmprune.graph.tracing import tracing_mode
 from mmprune.graph.verify import refuse_wrong_groups
 from mmprune.measure.complexity import CostModel
 from mmprune.measure.latency import FAST_MULTIPLE, LatencyModel
+from mmprune.options import Count, PartConfig, Ratio, under
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.channel_plan import ChannelPlan, zero_columns
 from mmprune.registry import ALLOCATORS, CRITERIA, PRUNERS, build_part
@@ -35,14 +37,14 @@ class ChannelPruner(Pruner):
 
     def __init__(
         self,
-        criterion: str | dict | Criterion = 'L2Norm',
-        allocator: dict | Allocator | None = None,
+        criterion: PartConfig | Criterion = 'L2Norm',
+        allocator: PartConfig | Allocator | None = None,
         keep: Sequence[str] = (),
-        overrides: Mapping[str, float] | None = None,
-        round_to: int = 1,
-        min_channels: int | None = None,
+        overrides: Mapping[str, Ratio] | None = None,
+        round_to: Count = 1,
+        min_channels: Count | None = None,
         prune_interface: bool = False,
-        order: str = 'dense',
+        order: Literal['dense', 'sequential'] = 'dense',
     ) -> None:
         """See the class.
 
@@ -57,21 +59,13 @@ class ChannelPruner(Pruner):
             order: ``'dense'`` scores everything on the untouched network, ``'sequential'`` scores a layer after its
                 inputs were removed.
         """
-        self.criterion = build_part(CRITERIA, criterion, 'pruner.criterion')
-        self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'pruner.allocator')
+        self.criterion = build_part(CRITERIA, criterion, 'criterion')
+        self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'allocator')
         self.keep = [keep] if isinstance(keep, str) else list(keep)
         self.overrides = dict(overrides or {})
-        for pattern, ratio in self.overrides.items():
-            if not 0 <= ratio < 1:
-                raise ConfigError(f'pruner.overrides[{pattern!r}]: a ratio must be in [0, 1), got {ratio!r}')
-        for key, value in (('round_to', round_to), ('min_channels', min_channels or 1)):
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f'pruner.{key}: must be a whole number of at least 1, got {value!r}')
-        if order not in ('dense', 'sequential'):
-            raise ConfigError(f"pruner.order: must be 'dense' or 'sequential', got {order!r}")
         if order == 'sequential' and self.allocator is not None and self.allocator.needs_scores:
-            raise ConfigError(
-                "pruner.order='sequential' scores one layer after the other; "
+            raise ValueError(
+                "order='sequential' scores one layer after the other; "
                 f'{type(self.allocator).__name__} compares all scores: use Uniform or WidthDependent'
             )
         self.round_to, self.min_channels, self.order = round_to, min_channels, order
@@ -89,11 +83,11 @@ class ChannelPruner(Pruner):
         _keep_former_grouped_convs(scope.model, groups)
         refuse_wrong_groups(scope.model, scope.forward, scope.probe_input(), groups)
         free = [group for group in groups if group.prunable]
-        check_patterns(list(self.overrides), [g.name for g in groups], scope.targets, 'pruner.overrides')
+        check_patterns(list(self.overrides), [g.name for g in groups], scope.targets, 'overrides')
         if not free:
             reasons = '; '.join(sorted({group.reason for group in groups})) or 'it has no conv or linear layer'
             raise ConfigError(f'target: nothing in {describe(scope.targets)} can be pruned ({reasons})')
-        with tracing_mode(scope.model):
+        with tracing_mode(scope.model), under('criterion', self.criterion):
             self.criterion.prepare(free, scope.forward, self.criterion.images_for(scope.example, images))
         keeps = self._choose(free, scope, fraction, dense_widths or {}, images)
         rows = [
@@ -119,9 +113,11 @@ class ChannelPruner(Pruner):
         images: Images,
     ) -> dict[str, Tensor]:
         if self.allocator is None:
-            return self._choose_by_criterion(groups, scope, fraction)
+            with under('criterion', self.criterion):
+                return self._choose_by_criterion(groups, scope, fraction)
         scores = {} if self.order == 'sequential' else {g.name: self._scores(g) for g in groups}
-        counts = self._counts(groups, scores, scope, fraction, dense_widths, images)
+        with under('allocator', self.allocator):
+            counts = self._counts(groups, scores, scope, fraction, dense_widths, images)
         if self.order == 'dense':
             return {g.name: top(scores[g.name], counts[g.name]) for g in groups if counts[g.name] < g.width}
         return self._choose_in_order(groups, counts)
@@ -148,7 +144,7 @@ class ChannelPruner(Pruner):
             keep = self.criterion.select(group)
             if keep is None:
                 raise ConfigError(
-                    'pruner.allocator: missing; only criteria that decide the widths themselves can do '
+                    'allocator: missing; only criteria that decide the widths themselves can do '
                     f'without, {type(self.criterion).__name__} cannot'
                 )
             keep, wanted = keep.cpu(), count(group, len(keep))
@@ -175,7 +171,8 @@ class ChannelPruner(Pruner):
         return keeps
 
     def _scores(self, group: ChannelGroup) -> Tensor:
-        scores = self.criterion.scores(group).cpu()
+        with under('criterion', self.criterion):
+            scores = self.criterion.scores(group).cpu()
         if scores.shape != (group.width,):
             raise RuntimeError(
                 f'{type(self.criterion).__name__} gave {tuple(scores.shape)} scores for {group.name}, '
@@ -234,7 +231,7 @@ class ChannelPruner(Pruner):
             total = costs.remaining(dense)[kind]
             ratio = search_ratio(lambda r: costs.remaining(counts_at(r, strict=False))[kind] / total, share, tol)
         except ValueError as error:
-            raise ConfigError(f'pruner.allocator.target[{kind!r}]: {error}') from error
+            raise ValueError(f'target[{kind!r}]: {error}') from error
         return counts_at(ratio, strict=False)
 
     def _budget(
@@ -250,10 +247,10 @@ class ChannelPruner(Pruner):
         if kind in costs.total:
             return costs, 1e-4
         if kind != 'latency':
-            raise ConfigError(f'pruner.allocator.target: knows params, flops and latency, got {kind!r}')
+            raise ValueError(f'target: knows params, flops and latency, got {kind!r}')
         if any(dense[group.name] > group.width for group in groups):
-            raise ConfigError(
-                'pruner.allocator.target: latency is measured against the network as it is, and this '
+            raise ValueError(
+                'target: latency is measured against the network as it is, and this '
                 'one is cut in steps; give flops or params, or no pruning.schedule'
             )
         return LatencyModel(scope, groups, **options), 1e-2
@@ -273,8 +270,8 @@ class ChannelPruner(Pruner):
         if count >= group.width:
             return group.width
         if count < 1 and strict and self.min_channels is None:
-            raise ConfigError(
-                f'pruner.allocator.ratio: {ratio:g} leaves no channel of {group.name} (width {group.width}); '
+            raise ValueError(
+                f'ratio: {ratio:g} leaves no channel of {group.name} (width {group.width}); '
                 f'take less than {1 - 1 / group.width:.3f}, or set pruner.min_channels'
             )
         if self.round_to > 1 and group.width >= self.round_to:

@@ -93,7 +93,7 @@ class ExpanderPruner(Pruner):
             compat: None: weights outside the graph are zero, always. 'frozen-outside', as the published program does
                 it: they keep their initial values and only decay, and take part in every forward.
         """
-        self.graph = build_part(GRAPHS, graph, 'pruner.graph')
+        self.graph = build_part(GRAPHS, graph, 'graph')
         if not isinstance(self.graph, GraphModel):
             raise ConfigError(f"pruner.graph: a graph model such as 'XNet', got {graph!r}")
         given = {

@@ -19,6 +19,7 @@ from mmprune.graph.patterns import check_patterns, is_inside, matches
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode, watching
 from mmprune.measure.complexity import module_flops
+from mmprune.options import PartConfig, under
 from mmprune.pruners.base import Images, Plan, Pruner
 from mmprune.registry import ALLOCATORS, PRUNERS, build_part
 from mmprune.report.report import LayerRow
@@ -74,7 +75,7 @@ class WeightPruner(Pruner):
     """Zeroes the smallest weights of every conv and linear layer, as many as the allocator (or a pattern) says."""
 
     def __init__(
-        self, allocator: dict | Allocator | None = None, keep: Sequence[str] = (), pattern: str | None = None
+        self, allocator: PartConfig | Allocator | None = None, keep: Sequence[str] = (), pattern: str | None = None
     ) -> None:
         """See the class.
 
@@ -86,12 +87,12 @@ class WeightPruner(Pruner):
                 group) are no multiple of M stay whole.
         """
         if (allocator is None) == (pattern is None):
-            raise ConfigError("pruner: give either `allocator` or `pattern` (e.g. '2:4')")
+            raise ValueError("give either `allocator` or `pattern` (e.g. '2:4')")
         self.pattern = None if pattern is None else _read_pattern(pattern)
-        self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'pruner.allocator')
+        self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'allocator')
         if allocator is not None and self.allocator.target and set(self.allocator.target) - {'params', 'flops'}:
-            raise ConfigError(
-                f'pruner.allocator.target: knows params and flops (masks do not make a network '
+            raise ValueError(
+                f'allocator.target: knows params and flops (masks do not make a network '
                 f'faster), got {self.allocator.target}'
             )
         self.keep = [keep] if isinstance(keep, str) else list(keep)
@@ -102,6 +103,10 @@ class WeightPruner(Pruner):
         """See :meth:`Pruner.plan`; earlier masks only shrink, and ratios are shares of the dense network."""
         if self.pattern is not None:
             return self._plan_pattern(scope)
+        with under('allocator', self.allocator):
+            return self._plan_allocated(scope, images, fraction)
+
+    def _plan_allocated(self, scope: Scope, images: Images, fraction: float) -> WeightPlan:
         cuts, flops = self.cuts(scope), module_flops(scope)
         layers = [_layer(cut, flops.get(cut.name, 0)) for cut in cuts]
         measurer, note = self.allocator.measurer, ''
@@ -132,7 +137,7 @@ class WeightPruner(Pruner):
                 row.after = int(plan.masks[cut.name].sum())
             plan.rows.append(row)
         if not plan.masks:
-            raise ConfigError(f'pruner.pattern: no layer has input channels in multiples of {block}')
+            raise ConfigError(f'pattern: no layer has input channels in multiples of {block}')
         return plan
 
     def _ratio_of_alive(self, layers: Sequence[Layer], ratio: float) -> float:
@@ -154,7 +159,7 @@ class WeightPruner(Pruner):
                 1 - (1 - share) * fraction,
             )
         except ValueError as error:
-            raise ConfigError(f'pruner.allocator.target[{kind!r}]: {error}') from error
+            raise ValueError(f'target[{kind!r}]: {error}') from error
 
     def _modules(self, scope: Scope) -> dict[str, nn.Module]:
         """Convs and linear layers inside the targets that run, in order of registration."""
@@ -184,7 +189,7 @@ def layers_that_run(scope: Scope) -> dict[str, nn.Module]:
 def _read_pattern(pattern: str) -> tuple[int, int]:
     parts = pattern.split(':') if isinstance(pattern, str) else ()
     if len(parts) != 2 or not all(part.isdecimal() for part in parts) or not 0 < int(parts[0]) < int(parts[1]):
-        raise ConfigError(f"pruner.pattern: 'N:M' with 0 < N < M, e.g. '2:4', got {pattern!r}")
+        raise ValueError(f"pattern: 'N:M' with 0 < N < M, e.g. '2:4', got {pattern!r}")
     return int(parts[0]), int(parts[1])
 
 

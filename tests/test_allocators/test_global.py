@@ -73,9 +73,9 @@ def test_masked_units_are_no_candidates():
 
 
 def test_bad_input_names_the_key():
-    with pytest.raises(ValueError, match=r"allocator\.cost.*unit, params, flops.*'macs'"):
+    with pytest.raises(ValueError, match=r"^cost.*'unit', 'params' or 'flops'.*'macs'"):
         build('Global', ratio=0.5, cost='macs')
-    with pytest.raises(ValueError, match=r'allocator\.max_ratio.*0\.4'):
+    with pytest.raises(ValueError, match=r'^max_ratio.*0\.4'):
         build('Global', ratio=0.5, max_ratio=0.4)
-    with pytest.raises(ValueError, match=r"allocator\.cost='flops'.*layer0 were not measured"):
+    with pytest.raises(ValueError, match=r"^cost='flops'.*layer0 were not measured"):
         build('Global', ratio=0.5, cost='flops').keep_counts(scored([1.0, 2.0]), 0.5)

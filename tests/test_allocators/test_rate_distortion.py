@@ -86,7 +86,7 @@ def test_min_keep():
 
 def test_a_ratio_that_min_keep_forbids():
     layers = scored([1.0] * 50, [1000.0] * 50)
-    with pytest.raises(ValueError, match=r'allocator\.ratio=0\.9 leaves a budget of 10 units.*min_keep=20.*40 remain'):
+    with pytest.raises(ValueError, match=r'^ratio: 0\.9 leaves a budget of 10 units.*min_keep=20.*40 remain'):
         build('RateDistortion', ratio=0.9, min_keep=20).keep_counts(layers, 0.9)
     assert build('RateDistortion', target={'params': 0.1}, min_keep=20).keep_counts(layers, 0.9) == [20, 20]
 
@@ -153,10 +153,10 @@ def test_bad_curves_name_the_layer(kept, values, message):
     'key, value', [('constraint', 'macs'), ('solver', 'greedy'), ('options', 0), ('min_keep', -1), ('buckets', 0)]
 )
 def test_bad_options_name_the_key(key, value):
-    with pytest.raises(ValueError, match=rf'allocator\.{key}.*{value}'):
+    with pytest.raises(ValueError, match=rf'^{key}.*{value}'):
         build('RateDistortion', ratio=0.5, **{key: value})
 
 
 def test_flops_that_were_not_measured():
-    with pytest.raises(ValueError, match=r"allocator\.constraint='flops': the flops of layer0 were not measured"):
+    with pytest.raises(ValueError, match=r"^constraint='flops': the flops of layer0 were not measured"):
         build('RateDistortion', ratio=0.5, constraint='flops').keep_counts(scored([1.0, 2.0]), 0.5)

@@ -63,5 +63,5 @@ def test_rounding_is_of_the_kept_count():
 
 
 def test_bad_input_names_the_key():
-    with pytest.raises(ValueError, match=r"allocator\.rounding.*floor, round, ceil.*'up'"):
+    with pytest.raises(ValueError, match=r"^rounding.*'floor', 'round' or 'ceil'.*'up'"):
         build('Uniform', ratio=0.5, rounding='up')

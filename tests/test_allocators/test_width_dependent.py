@@ -46,5 +46,5 @@ def test_own_thresholds():
     ],
 )
 def test_bad_input_names_the_key(key, kwargs):
-    with pytest.raises(ValueError, match=rf'allocator\.{key}'):
+    with pytest.raises(ValueError, match=rf'^{key}'):
         build('WidthDependent', ratio=0.5, **kwargs)

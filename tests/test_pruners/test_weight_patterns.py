@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 import mmprune
-from mmprune.errors import ConfigError
 from mmprune.pruners import WeightPruner
 from mmprune.pruners.weight import pattern_mask
 from mmprune.surgery.masking import masks
@@ -39,12 +38,12 @@ def test_equal_scores_and_zeros():
 
 @pytest.mark.parametrize('pattern', ['4:2', '2-4', '0:4', 24, 'a:b'])
 def test_bad_patterns(pattern):
-    with pytest.raises(ConfigError, match='pruner.pattern'):
+    with pytest.raises(ValueError, match='^pattern: '):
         WeightPruner(pattern=pattern)
 
 
 def test_either_pattern_or_allocator():
-    with pytest.raises(ConfigError, match='either'):
+    with pytest.raises(ValueError, match='either'):
         WeightPruner()
-    with pytest.raises(ConfigError, match='either'):
+    with pytest.raises(ValueError, match='either'):
         WeightPruner('Uniform', pattern='2:4')

@@ -8,6 +8,7 @@ import torch
 from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.engine.schedule import Schedule
 from mmprune.errors import ConfigError
+from mmprune.options import build
 from tests.test_engine import tiny
 
 ITERATIVE = """
@@ -28,7 +29,7 @@ def masks_of(path):
 
 
 def test_the_published_ladder():
-    schedule = Schedule.from_config(dict(type='exponential', steps=20, amount=0.2))
+    schedule = Schedule(type='exponential', steps=20, amount=0.2)
     whole = 1 - 0.8**20
     ladder = [round(100 * whole * schedule.fraction(step), 2) for step in range(20)]
     assert ladder[:4] == [20.0, 36.0, 48.8, 59.04] and ladder[13] == 95.6 and ladder[-1] == 98.85
@@ -45,7 +46,7 @@ def test_the_published_ladder():
 )
 def test_amount_belongs_to_the_exponential_schedule(options):
     with pytest.raises(ConfigError, match='schedule.amount'):
-        Schedule.from_config(options)
+        build(Schedule, options, 'pruning.schedule')
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -26,13 +26,14 @@ from mmprune.engine.rebuild import (
     rewrap,
 )
 from mmprune.engine.schedule import Schedule
-from mmprune.engine.settings import check_distillation, check_kinds
+from mmprune.engine.settings import ImageOrigin, ScheduleConfig, Target, check_distillation
 from mmprune.engine.teacher import fingerprint, keep_teacher, recall_teacher
 from mmprune.engine.training_set import attach_images
 from mmprune.errors import CheckpointError, ConfigError
 from mmprune.graph.scope import Scope, unwrap
 from mmprune.images.loader import LOADERS, LoaderImages
 from mmprune.measure.health import refuse_bad_numbers
+from mmprune.options import Checked, Count, ImageShape, PartConfig, build, under
 from mmprune.pipeline import Pipeline, seed_everything
 from mmprune.registry import DISTILLATIONS, HOOKS, PRUNERS, RESTORERS, SYNTHESIZERS, build_part
 from mmprune.report.html import write_html_report
@@ -47,7 +48,7 @@ PROGRESS = 'mmprune'
 
 
 @HOOKS.register_module()
-class PruningHook(Hook):
+class PruningHook(Checked, Hook):
     """Prunes and repairs the network before training starts (or step by step during it), and reports.
 
     Weights to be scored exist from ``before_train`` on, when the optimiser and DDP already hold the parameters:
@@ -58,16 +59,16 @@ class PruningHook(Hook):
 
     def __init__(
         self,
-        pruner: dict,
-        target: str | Sequence[str] = 'backbone',
-        restorer: dict | str | None = None,
-        images: str | dict | None = None,
-        num_images: int = 1000,
+        pruner: PartConfig,
+        target: Target = 'backbone',
+        restorer: PartConfig | None = None,
+        images: ImageOrigin | None = None,
+        num_images: Count = 1000,
         finetune: bool = False,
         evaluate: bool = True,
-        schedule: dict | None = None,
-        distillation: dict | str | None = None,
-        input_shape: Sequence[int] = (3, 224, 224),
+        schedule: ScheduleConfig | None = None,
+        distillation: PartConfig | None = None,
+        input_shape: ImageShape = (3, 224, 224),
     ) -> None:
         """See the class; these are the keys of a config's ``pruning`` dict.
 
@@ -85,28 +86,19 @@ class PruningHook(Hook):
                 ``dict(type='FeatureDistillation', weights=2)``.
             input_shape: (C, H, W) of the example input; FLOPs are counted at this size.
         """
-        self.pruner = build_part(PRUNERS, pruner, 'pruning.pruner')
-        self.restorer = None if restorer is None else build_part(RESTORERS, restorer, 'pruning.restorer')
-        self.schedule = Schedule.from_config(schedule)
-        check_kinds(
-            target=target,
-            images=images,
-            num_images=num_images,
-            finetune=finetune,
-            evaluate=evaluate,
-            input_shape=input_shape,
-        )
+        self.pruner = build_part(PRUNERS, pruner, 'pruner')
+        self.restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
+        self.schedule = build(Schedule, schedule or {}, 'schedule')
+        if not target and target != '':
+            raise ConfigError("target: empty; give '' for the whole model")
         if not finetune and (self.schedule.steps > 1 or self.schedule.begin > 0):
-            raise ConfigError('pruning.schedule: steps between epochs of training need pruning.finetune=True')
+            raise ConfigError('schedule: steps between epochs of training need pruning.finetune=True')
         if images is None and getattr(self.restorer, 'needs_images', False):
             raise ConfigError(
-                f'pruning.images: {type(self.restorer).__name__} needs images; name a data loader, '
-                f'one of {", ".join(LOADERS)}'
+                f'images: {type(self.restorer).__name__} needs images; name a data loader, one of {", ".join(LOADERS)}'
             )
-        self.synthesizer = build_part(SYNTHESIZERS, images, 'pruning.images') if isinstance(images, dict) else None
-        self.distillation = (
-            None if distillation is None else build_part(DISTILLATIONS, distillation, 'pruning.distillation')
-        )
+        self.synthesizer = build_part(SYNTHESIZERS, images, 'images') if isinstance(images, dict) else None
+        self.distillation = None if distillation is None else build_part(DISTILLATIONS, distillation, 'distillation')
         if self.distillation is not None:
             check_distillation(self.distillation, self.synthesizer, finetune, self.schedule)
         self.target, self.images, self.num_images = target, images, num_images
@@ -194,7 +186,7 @@ class PruningHook(Hook):
         if self.pipeline is None:
             self._set_up(runner)
         seed_everything(runner.seed + step)  # all processes draw the same
-        with averages_paused(runner):
+        with averages_paused(runner), under('pruning', PruningHook):
             plan = self.pipeline.run(fraction, self._widths)
         self._step, self._widths = step, self._widths or {row.name: row.before for row in plan.rows}
         for row in plan.rows:  # the report tells what the whole schedule did, not its last step
@@ -224,7 +216,8 @@ class PruningHook(Hook):
     def _set_up(self, runner: Runner) -> None:
         model = unwrap(runner.model)
         device = next(model.parameters()).device
-        scope = Scope.of(model, torch.zeros(1, *self.input_shape, device=device), self.target)
+        with under('pruning', PruningHook):
+            scope = Scope.of(model, torch.zeros(1, *self.input_shape, device=device), self.target)
         images = self._images(runner, scope)
         evaluate = (lambda: self._evaluate(runner)) if self.evaluate else None
         self.pipeline = Pipeline(scope, self.pruner, self.restorer, evaluate, images)
