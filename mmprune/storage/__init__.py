@@ -1,1 +1,1 @@
-"""Files that are whole or not there, results found again by their content, and one run per work dir."""
+"""Files that are whole or not there, a cache of results by content, and the lock of a work dir."""

@@ -1,12 +1,13 @@
-"""Results on disk, found again by the content that they were computed from, never by a name."""
+"""Cache of results on disk, keyed by the content that they were computed from, never by a name."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from mmprune.storage.files import write_atomically
 
 #: Change this when the same content would give another result.
 VERSION = 1
+#: What a result is computed from: tensors and plain values, nested.
+Content: TypeAlias = 'Tensor | Mapping[str, Content] | Sequence[Content] | str | float | None'
 
 
 def default_folder() -> Path:
@@ -23,8 +26,8 @@ def default_folder() -> Path:
     return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmprune'
 
 
-def content_key(*content: object) -> str:
-    """SHA-256 of nested tensors and plain values; equal only for equal bits, shapes and types."""
+def content_key(*content: Content) -> str:
+    """SHA-256 of nested tensors and plain values, in hexadecimal; equal only for equal bits, shapes and types."""
     digest = hashlib.sha256()
     for piece in _pieces((VERSION, content)):
         digest.update(len(piece).to_bytes(8, 'little'))
@@ -32,7 +35,7 @@ def content_key(*content: object) -> str:
     return digest.hexdigest()
 
 
-def _pieces(value: object) -> Iterable[bytes | memoryview]:
+def _pieces(value: Content) -> Iterator[bytes | memoryview]:
     if isinstance(value, Tensor):
         value = value.detach().cpu().contiguous()
         yield f'{value.dtype} {tuple(value.shape)}'.encode()
@@ -51,17 +54,18 @@ def _pieces(value: object) -> Iterable[bytes | memoryview]:
 
 
 class DiskCache:
-    """One small JSON file per key.
-
-    Args:
-        folder: Where the files are; made when the first one is written. None: nothing is kept.
-    """
+    """A folder with one small JSON file per key."""
 
     def __init__(self, folder: str | os.PathLike | None) -> None:
+        """A cache in a folder.
+
+        Args:
+            folder: Where the files are; made when the first one is written. None: nothing is kept.
+        """
         self.folder = None if folder is None else Path(folder)
 
     def get(self, key: str) -> dict | None:
-        """What was stored under the key; a damaged file counts as none."""
+        """Value stored under the key, or None; a damaged file counts as none."""
         try:
             value = json.loads((self.folder / f'{key}.json').read_text()) if self.folder else None
         except (OSError, ValueError, RecursionError):
@@ -69,7 +73,7 @@ class DiskCache:
         return value if isinstance(value, dict) else None
 
     def put(self, key: str, value: dict) -> None:
-        """Store plain data; a folder that cannot be written is no reason to lose a result."""
+        """Store plain data under the key; a folder that cannot be written is no reason to lose a result."""
         if self.folder is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""Writing files so that nothing on disk is ever half written or lost."""
+"""Atomic writing of files: nothing on disk is ever half written or lost."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ class WriteError(OSError):
     """A file that cannot be written; what was there before is still there."""
 
     def __init__(self, path: str | os.PathLike, error: OSError) -> None:
+        """Message and number of an error of the operating system, in the words of this package.
+
+        Args:
+            path: The file.
+            error: Why it cannot be written.
+        """
         super().__init__(
             f'{os.fspath(path)}: cannot be written ({error.strerror or error}); what was finished before is as it was'
         )
@@ -22,6 +28,13 @@ class WriteError(OSError):
 
 def write_atomically(path: str | os.PathLike, data: str | bytes) -> Path:
     """Write a file under a temporary name in the same folder and rename it: the old file or all of the new.
+
+    Args:
+        path: The file; folders are made.
+        data: All of its content; text is written as UTF-8.
+
+    Returns:
+        The path.
 
     Raises:
         WriteError: No space left, no permission, and the like.

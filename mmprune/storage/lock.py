@@ -1,4 +1,4 @@
-"""One run per work dir."""
+"""Lock of a work dir: one run at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def locked(work_dir: str | os.PathLike, is_main: bool = True) -> Iterator[None]:
 
     Args:
         work_dir: Made if it is not there.
-        is_main: Whether this is the process that writes; the others of a distributed run hold nothing.
+        is_main: True for the process that writes; the others of a distributed run hold nothing.
 
     Raises:
         ConfigError: Another run has it.
@@ -73,6 +73,10 @@ def _opened(path: Path) -> TextIO:
 
 
 def is_writer(launcher: str) -> bool:
-    """Whether this process will be the first of its run, as far as its environment tells before the run begins."""
+    """True in the process that will be the first of its run, as far as its environment tells before the run begins.
+
+    Args:
+        launcher: Of the run: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
     rank = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}.get(launcher)
     return rank is None or int(os.environ.get(rank, 0)) == 0

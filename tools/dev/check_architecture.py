@@ -57,7 +57,7 @@ FOREIGN = {
     '_annealing_cos': 'mmengine: pickled by name',
     '_annealing_linear': 'mmengine: pickled by name',
     '_channel_conversion': 'mmengine: whether a preprocessor swaps red and blue',
-    '_safe_torch_load': 'mmengine: how its loaders read files',
+    '_load_checkpoint': 'mmengine: how its loaders read files',
     '_resume': 'mmengine: whether a runner resumes',
     '_load_from': 'mmengine: what a runner starts from',
     '_train_loop': 'mmengine: the loop, or its dict when it is not built yet',
