@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from torch import Tensor
 
+from mmprune.distortion.cuts import Cut
+from mmprune.graph.scope import Scope
 from mmprune.options import Checked, Ratio, Says
-
-if TYPE_CHECKING:
-    from mmprune.distortion.curves import CurveMeasurer
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ class Allocator(Checked, ABC):
     needs_flops = False
     #: What ``ratio`` is a share of: 'unit', 'params' or 'flops'.
     counts = 'unit'
-    #: What fills in ``Layer.curve`` before :meth:`keep_counts`; None: it reads no curves.
-    measurer: CurveMeasurer | None = None
 
     def __init__(self, ratio: Ratio | None = None, target: Target | None = None) -> None:
         """See the class.
@@ -76,8 +73,24 @@ class Allocator(Checked, ABC):
                 f'(e.g. dict(flops=0.5)), got ratio={ratio} and target={target}'
             )
         if target is not None:
-            split_target(target)
-        self.ratio, self.target = ratio, target
+            split_budget(target)
+        self.ratio, self.budget = ratio, target
+
+    def prepare(
+        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None
+    ) -> tuple[list[Layer], str]:
+        """Measure whatever :meth:`keep_counts` reads beyond what the pruner knows; most allocators need nothing.
+
+        Args:
+            layers: What will be allocated for, in forward order.
+            cuts: Their units, ranked, in the same order; empty where nothing is scored yet.
+            scope: The network.
+            images: Batches of normalised images of shape (N, C, H, W), when there are any.
+
+        Returns:
+            The layers with what was measured filled in, and a note for the report.
+        """
+        return list(layers), ''
 
     @abstractmethod
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
@@ -99,8 +112,8 @@ def check_ratio(ratio: float) -> None:
 MEASUREMENT = {'latency': ('shape', 'threads', 'runs')}
 
 
-def split_target(target: dict) -> tuple[str, float, dict]:
-    """What a target limits, the share that may remain, and how to measure it.
+def split_budget(target: dict) -> tuple[str, float, dict]:
+    """Quantity that a budget limits, the share of it that may remain, and how it is measured.
 
     Raises:
         ValueError: It is not one named share in (0, 1], or has options that its quantity does not know.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from mmprune.allocators.global_allocator import unit_costs
 from mmprune.allocators.knapsack import solve
 from mmprune.allocators.ranking import sorted_scores
 from mmprune.distortion.curves import CurveMeasurer
+from mmprune.distortion.cuts import Cut
+from mmprune.graph.scope import Scope
 from mmprune.options import Count, NonNegativeCount, Ratio, build
 from mmprune.registry import ALLOCATORS
 
@@ -64,8 +67,17 @@ class RateDistortion(Allocator):
         self.solver, self.buckets = solver, buckets
         self.needs_flops = constraint == 'flops'
         self.counts = 'unit' if constraint == 'units' else constraint
-        if curves != 'scores':
-            self.measurer = _measurer(curves)
+        self.measurer = None if curves == 'scores' else _measurer(curves)
+
+    def prepare(
+        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None
+    ) -> tuple[list[Layer], str]:
+        """Measure the curves, unless they are the scores' sums."""
+        if self.measurer is None:
+            return list(layers), ''
+        curves = self.measurer.measure(cuts, scope, images)
+        filled = [replace(layer, curve=curves[cut.name]) for layer, cut in zip(layers, cuts)]
+        return filled, self.measurer.describe(images)
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
         """The optimal number of kept units per layer."""
@@ -75,7 +87,7 @@ class RateDistortion(Allocator):
         costs = [kept * price for (kept, _), price in zip(curves, prices)]
         budget = (1 - ratio) * sum(layer.alive * price for layer, price in zip(layers, prices))
         cheapest = sum(cost.min() for cost in costs)
-        if budget < cheapest * (1 - 1e-12) and self.target is None:
+        if budget < cheapest * (1 - 1e-12) and self.budget is None:
             raise ValueError(
                 f'ratio: {ratio:g} leaves a budget of {budget:.6g} {self.constraint}, but with '
                 f'min_keep={self.min_keep} and the options offered at least {cheapest:.6g} remain; '

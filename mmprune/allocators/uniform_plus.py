@@ -46,7 +46,7 @@ class UniformPlus(Allocator):
 
     def _share(self, amount: int, available: int, ratio: float) -> float:
         """``amount`` as a share of ``available``; an error beyond 1, unless a target is searched."""
-        if amount > available and self.target is None:
+        if amount > available and self.budget is None:
             raise ValueError(
                 f'ratio: {ratio:g} is too much for UniformPlus: {amount} units would have to go from the '
                 f'{available} of the layers that may lose any; give a smaller ratio or last_min_share'

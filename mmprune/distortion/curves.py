@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, is_main_process
@@ -21,9 +20,6 @@ from mmprune.images.calibration import Batch, calibration_batches, small_sample
 from mmprune.measure.layout import bears_channels_last, channels_last
 from mmprune.options import Checked, Count
 from mmprune.storage.cache import DiskCache, content_key, default_folder
-
-if TYPE_CHECKING:
-    from mmprune.allocators.base import Layer
 
 
 class CurveMeasurer(Checked):
@@ -63,13 +59,6 @@ class CurveMeasurer(Checked):
         self.num_images, self.worst_case, self.points, self.grid = num_images, worst_case, points, grid
         self.source, self.batch_size, self.seed, self.progress = source, batch_size, seed, progress
         self.cache = DiskCache(default_folder() / 'curves' if cache is True else cache or None)
-
-    def fill(
-        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None = None
-    ) -> list[Layer]:
-        """The same layers with ``Layer.curve`` filled in; ``cuts`` are theirs, in the same order."""
-        curves = self.measure(cuts, scope, images)
-        return [replace(layer, curve=curves[cut.name]) for layer, cut in zip(layers, cuts)]
 
     def measure(
         self, cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None = None

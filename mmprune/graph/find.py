@@ -29,7 +29,7 @@ def find_groups(
     example: object,
     targets: Sequence[str],
     prune_interface: bool = False,
-    keep: Sequence[str] = (),
+    keep_patterns: Sequence[str] = (),
 ) -> list[ChannelGroup]:
     """All channel groups whose producers lie in the targets, in forward order.
 
@@ -39,14 +39,14 @@ def find_groups(
         example: One batch for ``forward``.
         targets: Module paths inside which channels may be removed ('' is everything).
         prune_interface: Whether groups that modules outside the targets read may be cut (as far as they were traced).
-        keep: fnmatch patterns of module names whose outputs stay whole.
+        keep_patterns: fnmatch patterns of module names whose outputs stay whole.
 
     Raises:
-        ConfigError: A pattern of ``keep`` matches no module.
+        ConfigError: A pattern of ``keep_patterns`` matches no module.
         GraphError: Torch-Pruning fails on the network as a whole.
     """
     names = {module: name for name, module in model.named_modules()}
-    check_patterns(keep, [name for name in names.values() if name], targets)
+    check_patterns(keep_patterns, [name for name in names.values() if name], targets)
     with tracing_mode(model):
         traced = TracedModel(model, forward, example)
         order = traced.execution_order()
@@ -69,16 +69,18 @@ def find_groups(
     groups = [group for group in groups if any(is_inside(m.name, targets) for m in group.producers)]
     groups.sort(key=lambda group: min(order.get(m.module, len(order)) for m in group.producers))
     for group in groups:
-        group.reason = group.reason or _reason_to_keep(group, targets, prune_interface, keep)
+        group.reason = group.reason or _reason_to_keep(group, targets, prune_interface, keep_patterns)
         if group.prunable:
             group.site = find_site(group, graph, names)
     graph.release()
     return groups
 
 
-def _reason_to_keep(group: ChannelGroup, targets: Sequence[str], prune_interface: bool, keep: Sequence[str]) -> str:
+def _reason_to_keep(
+    group: ChannelGroup, targets: Sequence[str], prune_interface: bool, keep_patterns: Sequence[str]
+) -> str:
     for member in (*group.producers, *group.norms):
-        if pattern := matches(member.name, keep, targets):
+        if pattern := matches(member.name, keep_patterns, targets):
             return f'kept by pattern {pattern!r} ({member.name})'
     outside = [m.name for m in (*group.producers, *group.depthwise, *group.norms) if not is_inside(m.name, targets)]
     if outside:

@@ -18,7 +18,7 @@ from mmprune.moments.elimination import eliminate, elimination_scores
 from mmprune.moments.hermite import activation_moments, hermite_coefficients
 from mmprune.moments.masked import correct_norm, masked_statistics
 from mmprune.moments.measure import MomentStream, batch_statistics, measure_moments, measure_sizes
-from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction, removed_units
+from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction
 from mmprune.moments.retention import retention_costs
 
 __all__ = [
@@ -50,7 +50,6 @@ __all__ = [
     'output_variance',
     'reader_taps',
     'reconstruction',
-    'removed_units',
     'retention_costs',
     'tap_correlation',
     'tap_coverage',

@@ -9,12 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def removed_units(keep: Tensor, width: int) -> Tensor:
-    """The units of ``range(width)`` that are not in ``keep``, sorted."""
-    alive = torch.zeros(width, dtype=torch.bool)
-    alive[keep] = True
-    return torch.nonzero(~alive).flatten()
+from mmprune.surgery.slicing import complement
 
 
 def ridge(covariance: Tensor, lam: float) -> Tensor:
@@ -43,7 +38,7 @@ def reconstruction(
     Returns:
         ``Z`` of shape ``(m, n - m)`` and ``t`` of shape ``(n - m,)``.
     """
-    gone = removed_units(keep, mean.shape[0])
+    gone = complement(keep, mean.shape[0])
     among, across = covariance[keep[:, None], keep].double(), covariance[keep[:, None], gone].double()
     if not intercept:
         among, across = among.addr_(mean[keep], mean[keep]), across.addr_(mean[keep], mean[gone])
@@ -55,7 +50,7 @@ def reconstruction(
 
 def mixed_weight(weight: Tensor, keep: Tensor, mix: Tensor) -> Tensor:
     """Reader weights ``(n, o, t)`` in which the kept units stand in for the removed ones, which become zero."""
-    gone = removed_units(keep, weight.shape[0])
+    gone = complement(keep, weight.shape[0])
     gained = (mix @ weight[gone].flatten(1)).reshape(len(keep), *weight.shape[1:])
     return weight.clone().index_add_(0, keep, gained).index_fill_(0, gone, 0)
 

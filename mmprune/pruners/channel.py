@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmprune.allocators.base import Allocator, Layer, split_target
-from mmprune.allocators.budget import search_ratio
+from mmprune.allocators.base import Allocator
 from mmprune.checkpoint.state import structure_of
 from mmprune.criteria.base import Criterion
-from mmprune.distortion.cuts import ChannelCut
 from mmprune.errors import ConfigError
 from mmprune.graph.find import OUTPUT, find_groups
-from mmprune.graph.group import ChannelGroup, Keeps
-from mmprune.graph.patterns import check_patterns, describe, matches
+from mmprune.graph.group import ChannelGroup
+from mmprune.graph.patterns import check_patterns, describe
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
 from mmprune.graph.verify import refuse_wrong_groups
-from mmprune.measure.complexity import CostModel
-from mmprune.measure.latency import FAST_MULTIPLE, LatencyModel
 from mmprune.options import Count, PartConfig, Ratio, under
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.channel_plan import ChannelPlan, zero_columns
+from mmprune.pruners.widths import WidthRules, Widths, slow_widths
 from mmprune.registry import ALLOCATORS, CRITERIA, PRUNERS, build_part
 from mmprune.report.report import LayerRow
 
@@ -61,7 +56,7 @@ class ChannelPruner(Pruner):
         """
         self.criterion = build_part(CRITERIA, criterion, 'criterion')
         self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'allocator')
-        self.keep = [keep] if isinstance(keep, str) else list(keep)
+        self.keep_patterns = [keep] if isinstance(keep, str) else list(keep)
         self.overrides = dict(overrides or {})
         if order == 'sequential' and self.allocator is not None and self.allocator.needs_scores:
             raise ValueError(
@@ -75,79 +70,68 @@ class ChannelPruner(Pruner):
         self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
     ) -> ChannelPlan:
         """See :meth:`Pruner.plan`."""
+        scope, groups = self.groups(scope)
+        free = prunable(groups, scope)
+        with tracing_mode(scope.model), under('criterion', self.criterion):
+            self.criterion.prepare(free, scope.forward, self.criterion.images_for(scope.example, images))
+        rules = WidthRules(self.overrides, self.round_to, self.min_channels)
+        keeps, note = self._choose(Widths(scope, free, rules, fraction, dense_widths), images)
+        rows = [self._row(group, keeps.get(group.name)) for group in groups]
+        return ChannelPlan(rows, slow_widths(rows), scope, groups, keeps, note=note)
+
+    def groups(self, scope: Scope) -> tuple[Scope, list[ChannelGroup]]:
+        """Every channel group inside the targets, in forward order, each with the reason if it must stay whole.
+
+        Returns:
+            The scope as it will be cut (with a detector's heads where they may change, too), and the groups.
+
+        Raises:
+            ConfigError: A pattern of ``keep`` or ``overrides`` matches nothing, or the network cannot be followed.
+        """
         scope = scope.with_heads() if self.prune_interface else scope
-        groups = find_groups(scope.model, scope.forward, scope.example, scope.targets, self.prune_interface, self.keep)
+        groups = find_groups(
+            scope.model, scope.forward, scope.example, scope.targets, self.prune_interface, self.keep_patterns
+        )
+        check_patterns(list(self.overrides), [group.name for group in groups], scope.targets, 'overrides')
         for group in groups:
             if group.reason == OUTPUT and scope.unseen:
                 group.reason = f'feeds heads that cannot be traced: {scope.unseen}'
         _keep_former_grouped_convs(scope.model, groups)
         refuse_wrong_groups(scope.model, scope.forward, scope.probe_input(), groups)
-        free = [group for group in groups if group.prunable]
-        check_patterns(list(self.overrides), [g.name for g in groups], scope.targets, 'overrides')
-        if not free:
-            reasons = '; '.join(sorted({group.reason for group in groups})) or 'it has no conv or linear layer'
-            raise ConfigError(f'target: nothing in {describe(scope.targets)} can be pruned ({reasons})')
-        with tracing_mode(scope.model), under('criterion', self.criterion):
-            self.criterion.prepare(free, scope.forward, self.criterion.images_for(scope.example, images))
-        keeps = self._choose(free, scope, fraction, dense_widths or {}, images)
-        rows = [
-            LayerRow(
-                g.name,
-                g.width,
-                len(keeps[g.name]) if g.name in keeps else g.width,
-                g.reason or ('' if g.name in keeps else self.criterion.remark(g) or 'nothing to remove at this ratio'),
-                [m.name for m in g.members()],
-            )
-            for g in groups
-        ]
-        measurer = getattr(self.allocator, 'measurer', None)
-        note = measurer.describe(images) if measurer else ''
-        return ChannelPlan(rows, self._warnings(rows, keeps), scope, groups, keeps, note=note)
+        return scope, groups
 
-    def _choose(
-        self,
-        groups: Sequence[ChannelGroup],
-        scope: Scope,
-        fraction: float,
-        dense_widths: Mapping[str, int],
-        images: Images,
-    ) -> dict[str, Tensor]:
+    def _row(self, group: ChannelGroup, keep: Tensor | None) -> LayerRow:
+        names = [member.name for member in group.members()]
+        if keep is not None:
+            return LayerRow(group.name, group.width, len(keep), group.reason, names)
+        reason = group.reason or self.criterion.remark(group) or 'nothing to remove at this ratio'
+        return LayerRow(group.name, group.width, group.width, reason, names)
+
+    def _choose(self, widths: Widths, images: Images) -> tuple[dict[str, Tensor], str]:
+        """The kept units of every group that loses some, and how they were chosen where that is worth a remark."""
         if self.allocator is None:
             with under('criterion', self.criterion):
-                return self._choose_by_criterion(groups, scope, fraction)
-        scores = {} if self.order == 'sequential' else {g.name: self._scores(g) for g in groups}
+                return self._choose_by_criterion(widths), ''
+        groups = widths.groups
+        scores = {} if self.order == 'sequential' else {group.name: self._scores(group) for group in groups}
         with under('allocator', self.allocator):
-            counts = self._counts(groups, scores, scope, fraction, dense_widths, images)
-        if self.order == 'dense':
-            return {g.name: top(scores[g.name], counts[g.name]) for g in groups if counts[g.name] < g.width}
-        return self._choose_in_order(groups, counts)
+            counts, note = widths.allocated(self.allocator, scores, images)
+        if self.order == 'sequential':
+            return self._choose_in_order(groups, counts), note
+        return {g.name: top(scores[g.name], counts[g.name]) for g in groups if counts[g.name] < g.width}, note
 
-    def _choose_by_criterion(self, groups: Sequence[ChannelGroup], scope: Scope, fraction: float) -> dict[str, Tensor]:
-        """The criterion decides the widths; overrides, rounding and minimum widths then apply to them."""
-        costs = cache(lambda: CostModel(scope, groups))
-
-        def count(group: ChannelGroup, kept: int) -> int:
-            kept = group.width - math.floor((group.width - kept) * fraction)
-            return self._round(self._override(group, scope, kept, fraction), group, 0, strict=False)
-
-        def remaining(kept: Mapping[str, int]) -> dict[str, float]:
-            counts = {g.name: count(g, kept[g.name]) for g in groups}
-            left = costs().remaining(counts)
-            return {
-                'units': sum(counts.values()) / sum(g.width for g in groups),
-                **{kind: left[kind] / whole for kind, whole in costs().total.items() if whole},
-            }
-
-        self.criterion.settle(groups, remaining)
+    def _choose_by_criterion(self, widths: Widths) -> dict[str, Tensor]:
+        """The criterion decides the widths; the user's rules then apply to them."""
+        self.criterion.settle(widths.groups, widths.remaining)
         keeps = {}
-        for group in groups:
+        for group in widths.groups:
             keep = self.criterion.select(group)
             if keep is None:
                 raise ConfigError(
                     'allocator: missing; only criteria that decide the widths themselves can do '
                     f'without, {type(self.criterion).__name__} cannot'
                 )
-            keep, wanted = keep.cpu(), count(group, len(keep))
+            keep, wanted = keep.cpu(), widths.proposed(group, len(keep))
             if wanted != len(keep):
                 scores = self._scores(group)
                 scores[keep] += 1 + scores.max() - scores.min()  # what was selected goes last
@@ -185,110 +169,18 @@ class ChannelPruner(Pruner):
             )
         return scores
 
-    def _counts(
-        self,
-        groups: Sequence[ChannelGroup],
-        scores: Mapping[str, Tensor],
-        scope: Scope,
-        fraction: float,
-        dense_widths: Mapping[str, int],
-        images: Images,
-    ) -> dict[str, int]:
-        """Kept units per group, from a ratio or from a search for a budget."""
-        target = self.allocator.target
-        kind, share, options = split_target(target) if target else ('', 1.0, {})
-        costs = CostModel(scope, groups, None if kind == 'flops' else self._free_flops(scope))
-        per_unit = costs.per_unit()
-        layers = [
-            Layer(
-                name=g.name,
-                width=max(g.width, dense_widths.get(g.name, g.width)),
-                shape=tuple(g.producers[0].module.weight.shape),
-                scores=_pad(scores.get(g.name), dense_widths.get(g.name, g.width)),
-                params=per_unit[g.name]['params'],
-                flops=per_unit[g.name]['flops'],
-            )
-            for g in groups
-        ]
 
-        if self.allocator.measurer is not None:
-            cuts = [ChannelCut(group.name, group.readers, scores[group.name]) for group in groups]
-            layers = self.allocator.measurer.fill(layers, cuts, scope, images)
+def prunable(groups: Sequence[ChannelGroup], scope: Scope) -> list[ChannelGroup]:
+    """Those groups that may lose units.
 
-        def counts_at(ratio: float, strict: bool) -> dict[str, int]:
-            wanted = self.allocator.keep_counts(layers, ratio)
-            return {
-                g.name: self._round(self._override(g, scope, n, fraction, layer.width), g, ratio, strict)
-                for g, layer, n in zip(groups, layers, wanted)
-            }
-
-        if target is None:
-            return counts_at(self.allocator.ratio * fraction, strict=True)
-        dense = {g.name: layer.width for g, layer in zip(groups, layers)}
-        share = 1 - (1 - share) * fraction
-        costs, tol = self._budget(kind, options, costs, scope, groups, dense)
-        try:
-            total = costs.remaining(dense)[kind]
-            ratio = search_ratio(lambda r: costs.remaining(counts_at(r, strict=False))[kind] / total, share, tol)
-        except ValueError as error:
-            raise ValueError(f'target[{kind!r}]: {error}') from error
-        return counts_at(ratio, strict=False)
-
-    def _budget(
-        self,
-        kind: str,
-        options: Mapping,
-        costs: CostModel,
-        scope: Scope,
-        groups: Sequence[ChannelGroup],
-        dense: Mapping[str, int],
-    ) -> tuple[CostModel | LatencyModel, float]:
-        """What prices a choice of widths by the target's quantity, and how exactly a ratio is worth searching."""
-        if kind in costs.total:
-            return costs, 1e-4
-        if kind != 'latency':
-            raise ValueError(f'target: knows params, flops and latency, got {kind!r}')
-        if any(dense[group.name] > group.width for group in groups):
-            raise ValueError(
-                'target: latency is measured against the network as it is, and this '
-                'one is cut in steps; give flops or params, or no pruning.schedule'
-            )
-        return LatencyModel(scope, groups, **options), 1e-2
-
-    def _free_flops(self, scope: Scope) -> dict[str, int] | None:
-        """FLOPs are measured only for allocators that ask: tracing them costs more than everything else here."""
-        return None if getattr(self.allocator, 'needs_flops', False) else {}
-
-    def _override(
-        self, group: ChannelGroup, scope: Scope, count: int, fraction: float, dense_width: int | None = None
-    ) -> int:
-        pattern = matches(group.name, list(self.overrides), scope.targets)
-        width = dense_width or group.width
-        return count if pattern is None else math.floor(width * (1 - self.overrides[pattern] * fraction))
-
-    def _round(self, count: int, group: ChannelGroup, ratio: float, strict: bool) -> int:
-        if count >= group.width:
-            return group.width
-        if count < 1 and strict and self.min_channels is None:
-            raise ValueError(
-                f'ratio: {ratio:g} leaves no channel of {group.name} (width {group.width}); '
-                f'take less than {1 - 1 / group.width:.3f}, or set pruner.min_channels'
-            )
-        if self.round_to > 1 and group.width >= self.round_to:
-            count = max(self.round_to, (count + self.round_to // 2) // self.round_to * self.round_to)
-        return min(group.width, max(count, self.min_channels or 1))
-
-    def _warnings(self, rows: Sequence[LayerRow], keeps: Keeps) -> list[str]:
-        odd = [
-            row for row in rows if row.name in keeps and row.after % FAST_MULTIPLE and not row.before % FAST_MULTIPLE
-        ]
-        if not odd:
-            return []
-        return [
-            f'{len(odd)} of {len(keeps)} new widths are no multiple of {FAST_MULTIPLE} (e.g. {odd[0].name}: '
-            f'{odd[0].after}) and will be slow in onnxruntime and on GPUs; for deployment set '
-            f'pruner.round_to={FAST_MULTIPLE}'
-        ]
+    Raises:
+        ConfigError: There is none; the message gives the reasons.
+    """
+    free = [group for group in groups if group.prunable]
+    if not free:
+        reasons = '; '.join(sorted({group.reason for group in groups})) or 'it has no conv or linear layer'
+        raise ConfigError(f'target: nothing in {describe(scope.targets)} can be pruned ({reasons})')
+    return free
 
 
 def _keep_former_grouped_convs(model: nn.Module, groups: Sequence[ChannelGroup]) -> None:
@@ -304,10 +196,3 @@ def _keep_former_grouped_convs(model: nn.Module, groups: Sequence[ChannelGroup])
 def top(scores: Tensor, count: int) -> Tensor:
     """Indices of the ``count`` largest scores, sorted; of equal ones the first stay."""
     return torch.argsort(scores, descending=True, stable=True)[:count].sort().values
-
-
-def _pad(scores: Tensor | None, dense_width: int) -> Tensor | None:
-    """Scores with those of units that earlier steps removed put in front, as the least important."""
-    if scores is None or len(scores) >= dense_width:
-        return scores
-    return torch.cat([scores.new_full((dense_width - len(scores),), min(0.0, scores.min().item())), scores])

@@ -121,7 +121,7 @@ class ExpanderPruner(Pruner):
             raise ConfigError(f'pruner.seed: a whole number of at least 0, or None, got {seed!r}')
         self.degree, self.density, self.params = degree, density, params
         self.side = degree_side or self.graph.side
-        self.overrides, self.keep = dict(overrides or {}), [keep] if isinstance(keep, str) else list(keep)
+        self.overrides, self.keep_patterns = dict(overrides or {}), [keep] if isinstance(keep, str) else list(keep)
         self.dense_stem, self.dense_head = dense_stem, dense_head
         self.selection = _read_selection(select)
         self.shared, self.seed, self.compat = shared, seed, compat
@@ -184,14 +184,14 @@ class ExpanderPruner(Pruner):
             edges: Edges of each.
         """
         name = f'{layer.inputs}x{layer.outputs}' if self.shared else layer.name
-        rng = stream(self._seed(), name)
+        rng = layer_generator(self._seed(), name)
 
         def draw() -> np.ndarray:
             return self.graph.draw(layer.inputs, layer.outputs, edges, rng)
 
         if self.selection is None:
             return [draw() for _ in range(layer.groups)]
-        subsets = stream(self._seed(), f'{name} subsets')
+        subsets = layer_generator(self._seed(), f'{name} subsets')
         return [self.selection.best(draw, subsets) for _ in range(layer.groups)]
 
     def edges(self, layers: Mapping[str, SparseLayer], scope: Scope) -> dict[str, int]:
@@ -219,13 +219,13 @@ class ExpanderPruner(Pruner):
         """The layers that get graphs, and those of the targets that stay dense with the reason; in forward order."""
         ran = layers_that_run(scope)
         inside = {name: module for name, module in ran.items() if is_inside(name, scope.targets)}
-        check_patterns(self.keep, list(inside), scope.targets)
+        check_patterns(self.keep_patterns, list(inside), scope.targets)
         check_patterns(list(self.overrides), list(inside), scope.targets, 'pruner.overrides')
         first, last = next(iter(ran), ''), next(reversed(ran), '')
         layers, dense = {}, {}
         for name, module in inside.items():
             layer = SparseLayer.of(name, module)
-            if pattern := matches(name, self.keep, scope.targets):
+            if pattern := matches(name, self.keep_patterns, scope.targets):
                 reason = f'kept by pattern {pattern!r}'
             elif self.dense_stem and name == first:
                 reason = 'the stem (dense_stem=True)'
@@ -245,8 +245,8 @@ class ExpanderPruner(Pruner):
         return torch.initial_seed() if self.seed is None else self.seed
 
 
-def stream(seed: int, name: str) -> np.random.Generator:
-    """The random numbers of a layer: the same in every process, whatever else the network has."""
+def layer_generator(seed: int, name: str) -> np.random.Generator:
+    """Random generator of one layer: the same in every process, whatever else the network has."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, '<u4').tolist()])
 

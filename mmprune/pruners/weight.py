@@ -90,12 +90,12 @@ class WeightPruner(Pruner):
             raise ValueError("give either `allocator` or `pattern` (e.g. '2:4')")
         self.pattern = None if pattern is None else _read_pattern(pattern)
         self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'allocator')
-        if allocator is not None and self.allocator.target and set(self.allocator.target) - {'params', 'flops'}:
+        if allocator is not None and self.allocator.budget and set(self.allocator.budget) - {'params', 'flops'}:
             raise ValueError(
                 f'allocator.target: knows params and flops (masks do not make a network '
-                f'faster), got {self.allocator.target}'
+                f'faster), got {self.allocator.budget}'
             )
-        self.keep = [keep] if isinstance(keep, str) else list(keep)
+        self.keep_patterns = [keep] if isinstance(keep, str) else list(keep)
 
     def plan(
         self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
@@ -109,13 +109,11 @@ class WeightPruner(Pruner):
     def _plan_allocated(self, scope: Scope, images: Images, fraction: float) -> WeightPlan:
         cuts, flops = self.cuts(scope), module_flops(scope)
         layers = [_layer(cut, flops.get(cut.name, 0)) for cut in cuts]
-        measurer, note = self.allocator.measurer, ''
-        if measurer is not None:
-            layers, note = measurer.fill(layers, cuts, scope, images), measurer.describe(images)
-        if self.allocator.target is None:
+        layers, note = self.allocator.prepare(layers, cuts, scope, images)
+        if self.allocator.budget is None:
             ratio = self._ratio_of_alive(layers, self.allocator.ratio * fraction)
         else:
-            ratio = self._ratio_for_target(layers, fraction)
+            ratio = self._ratio_for_budget(layers, fraction)
         counts = self.allocator.keep_counts(layers, ratio)
         masks = {cut.name: cut.kept(count).reshape(layer.shape) for cut, layer, count in zip(cuts, layers, counts)}
         rows = [LayerRow(layer.name, layer.alive, count, '', [layer.name]) for layer, count in zip(layers, counts)]
@@ -149,8 +147,8 @@ class WeightPruner(Pruner):
         alive = sum(price * layer.alive for price, layer in zip(prices, layers))
         return max(0.0, 1 - (1 - ratio) * whole / alive) if alive else 0.0
 
-    def _ratio_for_target(self, layers: Sequence[Layer], fraction: float) -> float:
-        ((kind, share),) = self.allocator.target.items()
+    def _ratio_for_budget(self, layers: Sequence[Layer], fraction: float) -> float:
+        ((kind, share),) = self.allocator.budget.items()
         price = [layer.flops if kind == 'flops' else 1.0 for layer in layers]
         whole = sum(p * layer.width for p, layer in zip(price, layers))
         try:
@@ -165,8 +163,8 @@ class WeightPruner(Pruner):
         """Convs and linear layers inside the targets that run, in order of registration."""
         ran = {id(module) for module in layers_that_run(scope).values()}
         found = {name: m for name, m in scope.model.named_modules() if id(m) in ran and is_inside(name, scope.targets)}
-        check_patterns(self.keep, list(found), scope.targets)
-        found = {name: m for name, m in found.items() if not matches(name, self.keep, scope.targets)}
+        check_patterns(self.keep_patterns, list(found), scope.targets)
+        found = {name: m for name, m in found.items() if not matches(name, self.keep_patterns, scope.targets)}
         if not found:
             raise ConfigError('target: no conv or linear layer in it runs and may be pruned')
         return found

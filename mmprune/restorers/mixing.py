@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Norm, Site
 from mmprune.restorers.base import Restorer
+from mmprune.surgery.slicing import complement
 
 #: A unit whose ``|γ|`` or running variance lies below is a constant map: it neither replaces others nor is replaced.
 GAMMA_FLOOR, VARIANCE_FLOOR = 1e-8, 1e-12
@@ -62,24 +63,17 @@ def leading_norm(branch: Branch) -> Norm | None:
     return branch.chain[0] if branch.chain and isinstance(branch.chain[0], Norm) else None
 
 
-def norm_statistics(norm: Norm, bias: Tensor | None) -> Statistics:
-    """Read a norm; the producer's own bias moves into the mean, ``BN(w∗x + b) = BN_{μ−b}(w∗x)``."""
+def stored_statistics(norm: Norm, bias: Tensor | None) -> Statistics:
+    """Statistics that a norm holds; the producer's own bias moves into the mean, ``BN(w∗x + b) = BN_{μ−b}(w∗x)``."""
     gamma, beta, mean, var = norm.parameters()
     return Statistics(gamma, beta, mean if bias is None else mean - bias.double(), var, norm.module.eps)
-
-
-def removed_units(width: int, keep: Tensor) -> Tensor:
-    """Sorted indices in ``range(width)`` that ``keep`` does not name."""
-    left = torch.ones(width, dtype=torch.bool, device=keep.device)
-    left[keep] = False
-    return left.nonzero().flatten()
 
 
 def scale_matrix(width: int, keep: Tensor, coefficients: Tensor) -> Tensor:
     """The whole ``Z`` of shape ``(n, m)`` from its rows for the removed units (``(n - m, m)``)."""
     matrix = coefficients.new_zeros(width, len(keep))
     matrix[keep, torch.arange(len(keep), device=keep.device)] = 1
-    matrix[removed_units(width, keep)] = coefficients
+    matrix[complement(keep, width)] = coefficients
     return matrix
 
 
@@ -98,7 +92,7 @@ def mix_reader(branch: Branch, keep: Tensor, coefficients: Tensor) -> None:
     used = coefficients.any(dim=1)  # rows of zeros: plain removal
     if not used.any():
         return
-    removed = removed_units(len(index), keep)[used]
+    removed = complement(keep, len(index))[used]
     source = flat[:, index[removed]].movedim(1, -1).to(coefficients.dtype)  # (o, s, taps, q)
     change = (source.flatten(0, -2) @ coefficients[used]).reshape(*source.shape[:-1], -1).movedim(-1, 1)
     flat[:, index[keep]] = (flat[:, index[keep]] + change).to(weight.dtype)
@@ -158,10 +152,10 @@ class MixingRestorer(Restorer):
             raise RuntimeError(f'{type(self).__name__}: site {site.name!r} was not among the sites given to prepare()')
         filters = self._filters[site.name]
         keep = keep.to(filters.rows.device)
-        removed = removed_units(site.width, keep)
+        removed = complement(keep, site.width)
         for branches in _by_norm(site.branches):
             norm = leading_norm(branches[0])
-            statistics = None if norm is None else norm_statistics(norm, filters.bias)
+            statistics = None if norm is None else stored_statistics(norm, filters.bias)
             coefficients = self.coefficients(site, filters, statistics, keep, removed, branches)
             for branch in branches:
                 mix_reader(branch, keep, coefficients)

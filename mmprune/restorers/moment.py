@@ -24,12 +24,12 @@ from mmprune.moments import (
     output_variance,
     reader_taps,
     reconstruction,
-    removed_units,
     tap_coverage,
     watch_norms,
 )
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
+from mmprune.surgery.slicing import complement
 
 
 @RESTORERS.register_module()
@@ -178,7 +178,7 @@ class MomentRestoration(Restorer):
         )
         weight, taps = branch.read_weight().cpu(), reader_taps(branch)
         coverage = tap_coverage(branch.module, moments.size).repeat(branch.index.shape[1])
-        shift = output_mean(weight[removed_units(keep, len(weight))], constant, coverage)
+        shift = output_mean(weight[complement(keep, len(weight))], constant, coverage)
         corrects_variance = norm is not None and self.variance_correction
         before = output_variance(weight, moments.covariance, taps) if corrects_variance else None
         weight = mixed_weight(weight, keep, mix)

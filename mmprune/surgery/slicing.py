@@ -137,10 +137,10 @@ def sync_wrappers(model: nn.Module, undo: Undo) -> None:
                 _set(module, undo, **{name: getattr(conv, name)})
 
 
-def complement(removed: Tensor, width: int) -> Tensor:
-    """The channels of ``range(width)`` that are not removed, sorted."""
-    mask = torch.ones(width, dtype=torch.bool)
-    mask[removed] = False
+def complement(channels: Tensor, width: int) -> Tensor:
+    """The other channels of ``range(width)``, sorted: from those that stay to those that go, and back."""
+    mask = torch.ones(width, dtype=torch.bool, device=channels.device)
+    mask[channels] = False
     return torch.nonzero(mask)[:, 0]
 
 

@@ -277,7 +277,7 @@ def test_patterns():
     with pytest.raises(ConfigError, match=r"^keep: the pattern 'x' matches no module; names are like a, b"):
         model = nn.Sequential()
         model.a, model.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-        find_groups(model, model, torch.randn(1, 3, 4, 4), [''], keep=['x'])
+        find_groups(model, model, torch.randn(1, 3, 4, 4), [''], keep_patterns=['x'])
 
 
 def test_detectors_are_traced_up_to_their_heads():

@@ -3,7 +3,7 @@ from torch import nn
 
 from mmprune.moments import correct_norm, masked_statistics
 from mmprune.moments.correlation import tap_correlation
-from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction, removed_units
+from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction
 from tests.oracles import moments as oracle
 
 
@@ -52,9 +52,8 @@ def test_mixed_weight_keeps_the_output_of_an_exact_combination():
     assert torch.allclose(after[:, :, 0].T @ f, weight[:, :, 0].T @ f)
 
 
-def test_removed_units_and_empty_removal():
+def test_empty_removal():
     mean, covariance = random_moments(4)
-    assert removed_units(torch.tensor([1, 3]), 4).tolist() == [0, 2]
     mix, constant = reconstruction(mean, covariance, torch.arange(4))
     assert mix.shape == (4, 0) and constant.shape == (0,)
 

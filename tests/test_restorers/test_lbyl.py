@@ -10,7 +10,8 @@ from mmprune.moments import branch_moments
 from mmprune.registry import RESTORERS
 from mmprune.restorers.lbyl import LBYL, layer_problem, normalised, ridge
 from mmprune.restorers.lbyl_auto import mismatch_of
-from mmprune.restorers.mixing import Statistics, removed_units, scale_matrix
+from mmprune.restorers.mixing import Statistics, scale_matrix
+from mmprune.surgery.slicing import complement
 from tests.hand_made_sites import RELU, HandMade, random_state
 from tests.oracles import lbyl as oracle
 from tests.test_restorers.published_outputs import NETS, cases, check
@@ -54,7 +55,7 @@ def draw_layer(seed, width, features, kept, spread=1.0):
     gamma = (spread * normal(width)).exp() * torch.where(normal(width) > -1, 1.0, -1.0)
     norm = Statistics(gamma, normal(width), normal(width), (spread * normal(width)).exp(), 1e-5)
     keep = torch.randperm(width, generator=generator)[:kept].sort().values
-    return rows, norm, keep, removed_units(width, keep)
+    return rows, norm, keep, complement(keep, width)
 
 
 def literal(rows, norm, keep, removed, lambda1, lambda2, exact):
@@ -167,7 +168,7 @@ def output_change(state, restorer, keep):
     (site,) = net.hand.sites()
     restorer.prepare([site])
     assert restorer.restore_site(site, torch.tensor(keep)) == ''
-    net.layers['conv1'].weight.data[:, removed_units(site.width, torch.tensor(keep))] = 0
+    net.layers['conv1'].weight.data[:, complement(torch.tensor(keep), site.width)] = 0
     return float((net(x) - before).abs().max() / before.abs().max())
 
 
@@ -299,7 +300,7 @@ def test_mismatch_is_the_divergence_of_the_outputs_distributions():
     bn, reader = make_norm(), nn.Conv2d(6, 4, 1, bias=False)
     site = make_site((Norm('n', bn, torch.arange(6)),), reader)
     moments = branch_moments(site, site.branches[0])
-    removed, z = removed_units(6, KEEP), torch.randn(2, 4, dtype=torch.float64) / 4
+    removed, z = complement(KEEP, 6), torch.randn(2, 4, dtype=torch.float64) / 4
     mismatch = mismatch_of(site.branches, moments, KEEP, removed)
     before = reader.weight.detach().double()[:, :, 0, 0]
     after = before.clone()
@@ -316,7 +317,7 @@ def test_auto_behind_a_norm_matches_the_outputs_about_as_well_as_any_lambda(mode
     hand = HandMade(state, [('conv0', 'bn0', 'conv1')])
     (site,) = hand.sites()
     keep = torch.arange(0, 20, 2)
-    removed = removed_units(20, keep)
+    removed = complement(keep, 20)
     moments = branch_moments(site, site.branches[0])
     mismatch = mismatch_of(site.branches, moments, keep, removed)
     rows, norm = site.producer_weight(), Statistics(*site.branches[0].chain[0].parameters(), 1e-5)
@@ -365,7 +366,7 @@ def make_norm(width=6):
 
 
 def expected_z(site, bn, keep, linear=False):
-    removed = removed_units(site.width, keep)
+    removed = complement(keep, site.width)
     if linear:
         return scale_matrix(site.width, keep, ridge(site.producer_weight(with_bias=True), keep, removed, 2e-3))
     norm = Statistics(*Norm('n', bn, torch.arange(site.width)).parameters(), bn.eps)
@@ -415,7 +416,7 @@ def test_reader_of_a_concatenation_changes_only_its_own_columns():
     site = Site('p', 6, 'p', producer, torch.arange(6), (branch,))
     others = reader.weight[:, :4].clone()
     norm = Statistics(*Norm('n', bn, index).parameters(), bn.eps)
-    rows, removed = site.producer_weight(), removed_units(6, KEEP)
+    rows, removed = site.producer_weight(), complement(KEEP, 6)
     check_mixed(site, scale_matrix(6, KEEP, normalised(rows, norm, KEEP, removed, 1e-5, 2e-3)), KEEP)
     assert torch.equal(reader.weight[:, :4], others)
 

@@ -117,6 +117,7 @@ def test_stale_gradients_go():
 
 def test_complement():
     assert complement(torch.tensor([1, 4]), 6).tolist() == [0, 2, 3, 5]
+    assert complement(torch.tensor([0, 2, 3, 5]), 6).tolist() == [1, 4]
 
 
 @pytest.mark.parametrize('make', [lambda p: torch.optim.SGD(p, 0.1), lambda p: torch.optim.Adam(p, 0.1)])

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mmprune.graph.site import Activation, Branch, Norm, Site  # noqa: E402
 from mmprune.restorers.lbyl import LBYL  # noqa: E402
-from mmprune.restorers.mixing import leading_norm, removed_units  # noqa: E402
+from mmprune.restorers.mixing import leading_norm  # noqa: E402
+from mmprune.surgery.slicing import complement  # noqa: E402
 from tests.oracles import lbyl as oracle  # noqa: E402
 
 RELU = Activation('relu', torch.relu)
@@ -98,7 +99,7 @@ def run_literal(sites: list[Site], keeps: list[torch.Tensor], mode: str) -> list
         gamma, beta, mean, var = (vector.numpy() for vector in leading_norm(branch).parameters())
         if site.producer.bias is not None:
             mean = mean - site.producer.bias.detach().double().numpy()
-        removed = removed_units(site.width, keep).tolist()
+        removed = complement(keep, site.width).tolist()
         z = solver(site.producer_weight().numpy(), (gamma, beta, mean, var), keep.tolist(), removed, 1e-5, 2e-3)
         weight = branch.read_weight().numpy().transpose(1, 0, 2)
         mixed.append(weight[:, keep.numpy()] + np.matmul(z.T, weight[:, removed]))
