@@ -109,7 +109,7 @@ def _refusing_parts(own: types.FunctionType) -> Callable:
     """Around ``_load_checkpoint_with_prefix``, which hands on tensors of one part of a network and no structure."""
 
     def load_whole(filename: str, map_location: Any = None) -> Any:
-        return _whole(host._load_checkpoint(filename, map_location=map_location), filename)
+        return _whole(host.CheckpointLoader.load_checkpoint(filename, map_location, None), filename)
 
     # mmengine's own function, except that what it reads must be whole
     return types.FunctionType(

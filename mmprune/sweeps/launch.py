@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import queue
 import signal
@@ -12,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
+from mmprune.storage.lock import InUseError, Lock, locked
 from mmprune.sweeps.cells import arguments_of, finished
 from mmprune.sweeps.grid import Cell
 
@@ -142,17 +141,17 @@ class Launcher:
     def _one(self, run: Run) -> Outcome:
         slot = self._slots.get()
         try:
-            with _claimed(run.folder) as mine:
-                if not mine:
-                    return Outcome(run, 'elsewhere')
+            with locked(run.folder) as lock:
                 if run.report() is not None:  # another process was quicker
                     return Outcome(run, 'done')
                 run.forget_other_config()
-                return self._run(run, slot)
+                return self._run(run, slot, lock)
+        except InUseError:
+            return Outcome(run, 'elsewhere')
         finally:
             self._slots.put(slot)
 
-    def _run(self, run: Run, environment: Mapping[str, str]) -> Outcome:
+    def _run(self, run: Run, environment: Mapping[str, str], lock: Lock) -> Outcome:
         start, log = time.perf_counter(), run.folder / 'log.txt'
         with open(log, 'w') as file:
             with self._lock:
@@ -162,7 +161,8 @@ class Launcher:
                     [sys.executable, str(self.tool), *run.arguments],
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **environment},
+                    env={**os.environ, **environment, **lock.environment},
+                    pass_fds=lock.handles,
                 )
                 self._processes.add(process)
             while process.poll() is None:
@@ -181,16 +181,3 @@ class Launcher:
         if process.returncode == 0:
             errors = ['the run ended, but its report.json is missing or of another config']
         return Outcome(run, 'failed', seconds, f'{errors[-1] if errors else "no output"} (see {log})')
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Whether this process is the only one that works in a folder; so two sweeps never run the same cell."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / '.lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True

@@ -11,6 +11,12 @@ with open(folder / 'calls.txt', 'a') as calls:
 if (folder / 'fail').exists():
     sys.exit('error: told to')
 if (folder / 'hang').exists():
+    (folder / 'hangs').write_text(str(os.getpid()))
     time.sleep(600)
+if (folder / 'lock').exists():  # as tools/train.py does
+    from mmprune.storage.lock import locked
+
+    with locked(folder):
+        (folder / 'lock').unlink()
 if (folder / 'next.json').exists():
     os.replace(folder / 'next.json', folder / 'report.json')

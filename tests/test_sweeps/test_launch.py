@@ -1,15 +1,20 @@
 """Runs in processes: what is finished is not run again, what fails is told, what is interrupted stays whole."""
 
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from mmprune.errors import ConfigError
+from mmprune.storage.lock import FILE, InUseError, locked
 from mmprune.sweeps import Run, cells_of, parse_grid, rows_of, runs_of, write_array, write_tables
-from mmprune.sweeps.launch import Launcher, _claimed
+from mmprune.sweeps.launch import Launcher
 from mmprune.sweeps.slurm import submit
 from mmprune.sweeps.table import metric_of
 from tests.test_engine import tiny
@@ -103,12 +108,42 @@ def test_a_run_without_a_report_has_failed(tmp_path: Path) -> None:
     assert launch([run])[run.folder] == 'failed'
 
 
-def test_two_sweeps_do_not_run_the_same_cell(tmp_path: Path) -> None:
+def test_a_cell_in_which_another_process_works_is_left_alone(tmp_path: Path) -> None:
     runs = runs_in(tmp_path, 1)
-    with _claimed(runs[0].folder) as mine:
-        assert mine
+    with locked(runs[0].folder):
         assert launch(runs) == {runs[0].folder: 'elsewhere', runs[1].folder: 'done'}
     assert calls(runs[0]) == 0
+    assert launch(runs[:1]) == {runs[0].folder: 'done'}
+
+
+def test_the_run_of_a_cell_takes_the_sweeps_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(tiny.ROOT))
+    run = runs_in(tmp_path, 1)[0]
+    (run.folder / 'lock').touch()
+    assert launch([run]) == {run.folder: 'done'}
+    assert not (run.folder / 'lock').exists() and not (run.folder / FILE).exists()
+
+
+def test_a_running_cell_is_locked_also_when_its_sweep_is_killed(tmp_path: Path) -> None:
+    run = runs_in(tmp_path, 1)[0]
+    (run.folder / 'hang').touch()
+    sweep = multiprocessing.get_context('fork').Process(target=launch, args=([run],))
+    sweep.start()
+    while not (run.folder / 'hangs').exists() or not (run.folder / 'hangs').read_text():
+        time.sleep(0.01)
+    try:
+        for kill in (lambda: None, sweep.kill):
+            kill()
+            with pytest.raises(InUseError), locked(run.folder):
+                pass  # a run by hand
+            assert launch([run]) == {run.folder: 'elsewhere'}
+        sweep.join()
+    finally:
+        os.kill(int((run.folder / 'hangs').read_text()), signal.SIGKILL)
+    (run.folder / 'hang').unlink()
+    while (state := launch([run])[run.folder]) == 'elsewhere':
+        time.sleep(0.05)
+    assert state == 'done' and calls(run) == 2
 
 
 def test_interrupting_keeps_what_is_finished(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_work_dir_that_cannot_be_written(finished: tuple, tmp_path: Path, caps
 
 HOLDER = """
 import sys
-from mmprune.engine.lock import locked
+from mmprune.storage.lock import locked
 with locked(sys.argv[1]):
     print('held', flush=True)
     input()
