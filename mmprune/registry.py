@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
@@ -31,6 +32,9 @@ SYNTHESIZERS = Registry('synthesizer', scope='mmprune', locations=['mmprune.imag
 DISTILLATIONS = Registry('distillation', scope='mmprune', locations=['mmprune.distillation'])
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmprune', locations=['mmprune.models'])
+MODEL_WRAPPERS = Registry(
+    'model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='mmprune', locations=['mmprune.distillation']
+)
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmprune', locations=['mmprune.datasets'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmprune', locations=['mmprune.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmprune', locations=['mmprune.engine.hooks'])

@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 
 import mmprune
-from mmprune.engine import UNTRAINED, prepare_config, run
+from mmprune.engine import UNTRAINED, Settings, prepare_config, read_settings, run
 from mmprune.engine.cli import (
     add_common_arguments,
     apply_common_arguments,
@@ -30,17 +30,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def preview(cfg: Config) -> Report:
+def preview(cfg: Config, settings: Settings) -> Report:
     """What pruning would do to a copy of the network; nothing is repaired, for that changes no width."""
-    settings = cfg.pruning
     model, example = load_model(cfg, cfg.get('load_from'))
     images = None
-    if isinstance(settings.get('images'), str):
-        images = LoaderImages(cfg, model, settings.images, settings.get('num_images', 1000))
+    if settings.loader is not None:
+        images = LoaderImages(cfg, model, settings.loader, settings.num_images)
     seed = (cfg.get('randomness') or {}).get('seed') or 0
-    report = mmprune.prune(
-        model, example, settings.get('target', 'backbone'), settings.pruner, None, images, seed=seed, dry_run=True
-    )
+    report = mmprune.prune(model, example, settings.target, settings.pruner, None, images, seed=seed, dry_run=True)
     if not cfg.get('load_from'):
         report.warnings.insert(0, UNTRAINED)
     return report
@@ -54,14 +51,15 @@ def main() -> None:
     apply_common_arguments(cfg, args)
     if isinstance(cfg.get('pruning'), dict):  # of the whole job only the cut and its repair
         cfg.pruning.update(evaluate=False, finetune=False, schedule=None, distillation=None)
-    prepare_config(cfg)
+    settings = read_settings(cfg)
+    prepare_config(cfg, settings)
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from, 'load_from')
     with explained(cfg, f'load_from: {cfg.get("load_from")}'):
         if args.dry_run:
-            print(preview(cfg))
+            print(preview(cfg, settings))
         else:
-            run(cfg)
+            run(cfg, settings=settings)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ import argparse
 import torch
 from mmengine.config import Config
 
-from mmprune.engine import prepare_config, prepare_training_config, run
+from mmprune.engine import Settings, prepare_config, prepare_training_config, read_settings, run
 from mmprune.engine.cli import (
     add_common_arguments,
     apply_common_arguments,
@@ -34,10 +34,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
-    """Prepare the config for the run that it asks for."""
+def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> Settings | None:
+    """Prepare the config for the run that it asks for; the settings of its ``pruning``, if it has one."""
+    settings = None
     if cfg.get('pruning') is not None:
-        prepare_config(cfg)
+        settings = read_settings(cfg)
+        prepare_config(cfg, settings)
     else:  # an ordinary training run, e.g. of the dense network
         prepare_training_config(cfg)
     if args.amp and trains(cfg):
@@ -45,6 +47,7 @@ def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
             raise ConfigError('--amp: needs a GPU')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    return settings
 
 
 def trains(cfg: Config) -> bool:
@@ -71,13 +74,13 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     apply_common_arguments(cfg, args)
-    apply_training_arguments(cfg, args)
+    settings = apply_training_arguments(cfg, args)
     resume = checkpoint_to_resume(cfg, args)
     key, path = ('--resume', resume) if resume else ('load_from', cfg.get('load_from'))
     if path:
         check_checkpoint(path, key, has_run=bool(resume))
     with explained(cfg, f'{key}: {path}'):
-        run(cfg, resume)
+        run(cfg, resume, settings)
 
 
 if __name__ == '__main__':

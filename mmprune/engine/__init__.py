@@ -1,7 +1,17 @@
 """How pruning reaches an mmengine Runner."""
 
-from mmprune.engine.config import make_loadable_config, prepare_config, prepare_training_config
+from mmprune.engine.config import make_loadable_config, prepare_config, prepare_training_config, read_settings
 from mmprune.engine.hooks.pruning_hook import UNTRAINED
-from mmprune.engine.run import PruningRunner, run
+from mmprune.engine.runner import PruningRunner, run
+from mmprune.engine.settings import Settings
 
-__all__ = ['UNTRAINED', 'PruningRunner', 'make_loadable_config', 'prepare_config', 'prepare_training_config', 'run']
+__all__ = [
+    'UNTRAINED',
+    'PruningRunner',
+    'Settings',
+    'make_loadable_config',
+    'prepare_config',
+    'prepare_training_config',
+    'read_settings',
+    'run',
+]

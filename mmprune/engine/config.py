@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from mmprune.engine.hooks.pruning_hook import PruningHook
 from mmprune.engine.schedule import Schedule
+from mmprune.engine.settings import Settings
 from mmprune.engine.training_set import prepare_distillation
 from mmprune.errors import ConfigError
 from mmprune.options import build
 
-HOOKS = ('mmprune.PruningHook', 'mmprune.EpochSeedHook')
+PRUNING, SEED, REBUILD = 'mmprune.PruningHook', 'mmprune.EpochSeedHook', 'mmprune.RebuildHook'
 MODELS = ('mmprune.Pruned', 'Pruned')
-REBUILD = 'mmprune.RebuildHook'
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 TESTING = ('test_dataloader', 'test_evaluator', 'test_cfg')
 
 
-def prepare_config(cfg: Config) -> Config:
-    """Turn the ``pruning`` dict of a config into a hook, and its model into a loadable one; in place, idempotent.
-
-    Done here and not by inheritance, because config inheritance replaces lists: a base's own ``custom_hooks`` survive.
+def read_settings(cfg: Config) -> Settings:
+    """Build the parts of a config's ``pruning`` dict, before anything else is built.
 
     Raises:
         ConfigError: ``pruning`` is missing, or has unknown, wrong or contradictory values.
     """
-    _refuse_strategies(cfg)
     pruning = cfg.get('pruning')
     if not isinstance(pruning, dict):
         raise ConfigError(
@@ -33,21 +29,42 @@ def prepare_config(cfg: Config) -> Config:
             "pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)))"
         )
     _drop_deletes(pruning)
-    hook = build(PruningHook, pruning, 'pruning')  # a mistake shows here, before anything is built
-    if hook.evaluate:
+    return build(Settings, pruning, 'pruning')
+
+
+def prepare_config(cfg: Config, settings: Settings | None = None) -> Config:
+    """Turn the ``pruning`` dict of a config into a hook, and its model into a loadable one; in place, idempotent.
+
+    Done here and not by inheritance, because config inheritance replaces lists: a base's own ``custom_hooks`` survive.
+
+    Args:
+        cfg: With ``pruning``.
+        settings: Those of this config, if they have been read already.
+
+    Raises:
+        ConfigError: As of :func:`read_settings`; or the rest of the config does not fit ``pruning``.
+    """
+    _refuse_strategies(cfg)
+    if settings is None:
+        settings = read_settings(cfg)
+    if settings.evaluate:
         _need(cfg, TESTING, 'to evaluate the stages; to prune without evaluating set pruning.evaluate=False')
-    if isinstance(hook.images, str) and cfg.get(hook.images) is None:
-        raise ConfigError(f'pruning.images: this config has no {hook.images}')
-    if hook.finetune:
+    if settings.loader is not None and cfg.get(settings.loader) is None:
+        raise ConfigError(f'pruning.images: this config has no {settings.loader}')
+    if settings.finetune:
         _need(cfg, TRAINING, 'to fine-tune; to prune without fine-tuning set pruning.finetune=False')
-        _check_schedule(hook.schedule, cfg.train_cfg)
-    if hook.distillation is not None:
-        prepare_distillation(cfg, hook.distillation, hook.synthesizer)
+        _check_schedule(settings.schedule, cfg.train_cfg)
+    if settings.distillation is not None:
+        prepare_distillation(cfg, settings.distillation, settings.synthesizer)
     make_loadable_config(cfg)
     _import_mmprune(cfg)
-    others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') not in HOOKS]
-    cfg.custom_hooks = [*others, dict(type=HOOKS[0], **pruning), dict(type=HOOKS[1])]
+    cfg.custom_hooks = [*_hooks_but(cfg, PRUNING, SEED), dict(type=PRUNING, **cfg.pruning), dict(type=SEED)]
     return cfg
+
+
+def _hooks_but(cfg: Config, *types: str) -> list[dict]:
+    """The config's own hooks without those of some types."""
+    return [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') not in types]
 
 
 def _drop_deletes(node: object) -> None:
@@ -65,8 +82,7 @@ def prepare_training_config(cfg: Config) -> Config:
     """
     _refuse_strategies(cfg)
     if (cfg.get('model') or {}).get('type') in MODELS:
-        others = [item for item in cfg.get('custom_hooks') or [] if item.get('type') != REBUILD]
-        cfg.custom_hooks = [*others, dict(type=REBUILD)]
+        cfg.custom_hooks = [*_hooks_but(cfg, REBUILD), dict(type=REBUILD)]
     return cfg
 
 

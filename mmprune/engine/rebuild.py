@@ -9,29 +9,38 @@ from contextlib import ExitStack, contextmanager
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmprune.distillation.wrapper import DistillationWrapper
+from mmprune.engine.runner import hooks_paused
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import unwrap
 from mmprune.surgery.masking import apply_mask, masks
 
 
-def rewrap(runner: Runner) -> None:
-    """Wrap the model again: DDP has sorted gradients of the old shapes into buckets.
+def take_off_wrapper(runner: Runner) -> nn.Module:
+    """Leave the host alone in the runner, without DDP or distillation around it.
 
-    The old wrapper must be gone before: it holds on to autograd's accumulators, which remember the old shapes.
+    The wrapper is gone afterwards: DDP holds on to autograd's accumulators, which remember the old shapes.
+
+    Raises:
+        ConfigError: The wrapper is of a kind that cannot be made again.
     """
-    if is_model_wrapper(runner.model):
-        if not isinstance(runner.model, DistributedDataParallel):
-            raise ConfigError(
-                f'model_wrapper_cfg: {type(runner.model).__name__} cannot be pruned; use MMDistributedDataParallel'
-            )
-        model, runner.model = runner.model.module, None
-        gc.collect()
+    if is_model_wrapper(runner.model) and not isinstance(runner.model, (DistributedDataParallel, DistillationWrapper)):
+        raise ConfigError(
+            f'model_wrapper_cfg: {type(runner.model).__name__} cannot be pruned; use MMDistributedDataParallel'
+        )
+    runner.model = unwrap(runner.model)
+    gc.collect()
+    return runner.model
+
+
+def rewrap(runner: Runner) -> None:
+    """Wrap the model again: DDP has sorted gradients of the old shapes into buckets."""
+    model = take_off_wrapper(runner)
+    if runner.distributed:
         runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)
-    else:
-        gc.collect()
 
 
 def average_hooks(runner: Runner) -> list[EMAHook]:
@@ -42,12 +51,8 @@ def average_hooks(runner: Runner) -> list[EMAHook]:
 @contextmanager
 def averages_paused(runner: Runner) -> Iterator[None]:
     """Evaluation without EMA hooks, while their copies have other widths than the model."""
-    hooks, paused = runner._hooks, average_hooks(runner)
-    runner._hooks = [hook for hook in hooks if hook not in paused]
-    try:
+    with hooks_paused(runner, average_hooks(runner)):
         yield
-    finally:
-        runner._hooks = hooks
 
 
 def restart_averages(runner: Runner) -> None:

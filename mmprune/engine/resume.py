@@ -1,11 +1,13 @@
-"""Is what a checkpoint says about optimiser, schedules and logs of the kinds that training works with?"""
+"""What a checkpoint says about its run, and whether training can go on from it."""
 
 from __future__ import annotations
 
+import json
 import numbers
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.logging import HistoryBuffer, print_log
@@ -14,8 +16,73 @@ from torch import Tensor
 
 from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.errors import CheckpointError
+from mmprune.report.report import Report
 
+#: Under this key of ``checkpoint['meta']`` a run keeps its progress.
+PROGRESS = 'mmprune'
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+
+
+@dataclass
+class Progress:
+    """How far a pruning run is, as its checkpoints tell.
+
+    Attributes:
+        report: What happened.
+        step: Number of the schedule's last step; -1 before the first.
+        widths: Of the groups before the first step, by name; None before it.
+        seconds: What training took until then.
+        teacher: Fingerprint of the dense network where one is kept, else ''.
+    """
+
+    report: Report
+    step: int
+    widths: dict[str, int] | None
+    seconds: float = 0.0
+    teacher: str = ''
+
+    def to_meta(self) -> dict[str, dict]:
+        """Plain data for the ``meta`` of a checkpoint."""
+        raw = {
+            'report': json.loads(json.dumps(self.report.to_dict(), default=str)),
+            'step': self.step,
+            'widths': self.widths,
+            'seconds': self.seconds,
+        }
+        return {PROGRESS: {**raw, 'teacher': self.teacher} if self.teacher else raw}
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, object]) -> Progress | None:
+        """Read what :meth:`to_meta` gave; None if the run did not prune.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        raw = meta.get(PROGRESS)
+        if raw is None:
+            return None
+        found = {'seconds': 0.0, 'teacher': '', **raw} if isinstance(raw, dict) else {}
+        kinds = {'report': dict, 'step': int, 'widths': (dict, type(None)), 'seconds': (int, float), 'teacher': str}
+        for key, kind in kinds.items():
+            value = found.get(key, ...)
+            counts = value.values() if key == 'widths' and isinstance(value, dict) else ()
+            if not isinstance(value, kind) or any(type(count) is not int for count in counts):
+                raise CheckpointError(f'resume: what the checkpoint tells about pruning is damaged ({key})')
+        try:
+            report = Report.from_dict(found['report'])
+        except ValueError as error:
+            raise CheckpointError(f'resume: what the checkpoint tells about pruning is damaged: {error}') from error
+        return cls(report, *(found[key] for key in ('step', 'widths', 'seconds', 'teacher')))
+
+
+def plain(value: object) -> object:
+    """A value without types of its own (``ConfigDict``, NumPy scalars), so that checkpoints stay plain data."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    return value.item() if hasattr(value, 'item') and getattr(value, 'ndim', 1) == 0 else value
 
 
 def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:

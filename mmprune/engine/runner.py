@@ -1,18 +1,27 @@
-"""A Runner whose files are whole, and which looks at what it resumes."""
+"""mmengine's Runner, careful with files, and with one more thing to run beside training, validation and tests.
+
+The functions at the end are all that the engine asks of a Runner which mmengine keeps to itself.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, LoggerHook
-from mmengine.runner import Runner
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
+from mmengine.runner import BaseLoop, Runner
 
+from mmprune.engine.config import PRUNING
 from mmprune.engine.resume import resumed_problem, states_of
+from mmprune.engine.settings import Settings
 from mmprune.errors import CheckpointError, ConfigError, StructureError
 from mmprune.storage.files import PARTIAL, WriteError
+from mmprune.storage.lock import is_writer, locked
 
 
 class SafeRunner(Runner):
@@ -99,3 +108,115 @@ class SafeRunner(Runner):
 
 def _write_nothing(runner: Runner, metrics: Mapping | None = None) -> None:
     """In place of ``LoggerHook.after_test_epoch``."""
+
+
+class PruningRunner(SafeRunner):
+    """A Runner that prunes, and leaves an earlier run's config in the work dir alone.
+
+    The config is written (by :class:`ReportHook`) together with the first file that it belongs to, so that a run that
+    fails early changes nothing.
+    """
+
+    def dump_config(self) -> None:
+        """Do nothing yet."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config, settings: Settings | None = None) -> PruningRunner:
+        """Build from a prepared config; without fine-tuning, build nothing of training.
+
+        Args:
+            cfg: What ``prepare_config`` gave.
+            settings: Those of its ``pruning``; None lets the hook read them from the config.
+        """
+        given = copy.deepcopy(cfg)
+        if cfg.get('pruning') and not cfg.pruning.get('finetune', False):
+            for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+                given[key] = None
+        if settings is not None:
+            given.custom_hooks = [hook for hook in given.get('custom_hooks') or [] if hook.get('type') != PRUNING]
+        runner = super().from_cfg(given)
+        if settings is not None:
+            runner.register_hook(dict(type=PRUNING, settings=settings))
+        runner.cfg = copy.deepcopy(cfg)
+        return runner
+
+    def prune(self) -> None:
+        """Prune, evaluate the stages and save, as ``test()`` tests; no training data, optimiser or loop is built."""
+        self.call_hook('before_run')
+        self._init_model_weights()
+        self.load_or_resume()
+        self.call_hook('prune')
+        self.call_hook('after_run')
+
+
+def run(cfg: Config, resume: str | None = None, settings: Settings | None = None) -> None:
+    """Do the whole job of a prepared config and leave its results in ``cfg.work_dir``.
+
+    Args:
+        cfg: With ``pruning``, or without it for ordinary training.
+        resume: Checkpoint of an interrupted run to go on from.
+        settings: Those of its ``pruning``, if they have been read already.
+    """
+    pruning = cfg.get('pruning')
+    with locked(cfg.work_dir, is_writer(cfg.get('launcher', 'none'))):
+        runner = PruningRunner.from_cfg(cfg, settings) if pruning else SafeRunner.from_cfg(cfg)
+        if resume is not None:
+            runner._load_from, runner._resume = resume, True
+        if not pruning or pruning.get('finetune', False):
+            runner.train()
+        else:
+            runner.prune()
+
+
+def evaluate(runner: Runner) -> dict[str, float]:
+    """The metrics of the test set, those that are numbers; modules stay in the modes that they are in.
+
+    Raises:
+        ConfigError: The test set cannot be read.
+    """
+    modes = {module: module.training for module in runner.model.modules()}
+    try:
+        metrics = runner.test_loop.run()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ConfigError(
+            f'test_dataloader: its data cannot be read ({reason}); to prune without evaluating set '
+            'pruning.evaluate=False'
+        ) from error
+    for module, mode in modes.items():
+        module.training = mode
+    return {key: number for key, value in metrics.items() if (number := _number(value)) is not None}
+
+
+def _number(metric: object) -> float | None:
+    """A metric as a number; matrices and texts have no place in a table of stages."""
+    try:
+        return float(metric)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def is_resumed(runner: Runner) -> bool:
+    """Does the runner go on with an interrupted run?"""
+    return runner._resume
+
+
+def checkpoint_of(runner: Runner) -> str | None:
+    """The checkpoint that the runner loads or resumes."""
+    return runner._load_from
+
+
+def built_loops(runner: Runner) -> list[BaseLoop]:
+    """The loops of training and test, as far as they are built."""
+    return [loop for loop in (runner._train_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
+
+
+@contextmanager
+def hooks_paused(runner: Runner, paused: Collection[Hook]) -> Iterator[None]:
+    """Let some hooks take no part in what runs meanwhile."""
+    hooks = runner._hooks
+    runner._hooks = [hook for hook in hooks if hook not in paused]
+    try:
+        yield
+    finally:
+        runner._hooks = hooks

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmprune.checkpoint.state import load, save
+from mmprune.engine.runner import checkpoint_of
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import unwrap
 from mmprune.storage.files import write_atomically
@@ -49,9 +50,8 @@ def recall_teacher(runner: Runner, blank: nn.Module, wanted: str) -> nn.Module:
     Raises:
         ConfigError: It is not there, or another network's is.
     """
-    folders = dict.fromkeys(
-        Path(folder).absolute() for folder in (runner.work_dir, Path(str(runner._load_from or runner.work_dir)).parent)
-    )
+    beside = Path(str(checkpoint_of(runner) or runner.work_dir)).parent
+    folders = dict.fromkeys(Path(folder).absolute() for folder in (runner.work_dir, beside))
     found = [folder / FILE for folder in folders if (folder / FILE).is_file()]
     for path in found:
         teacher = load(copy.deepcopy(blank), path).eval()

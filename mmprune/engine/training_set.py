@@ -7,15 +7,17 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from mmprune.datasets.synthetic import SyntheticImages
-from mmprune.distillation.feature_distillation import FeatureDistillation
+from mmprune.distillation.settings import FeatureDistillation
 from mmprune.graph.scope import unwrap
+from mmprune.images.base import Synthesizer
+from mmprune.images.store import ImageStore
 
 SYNTHETIC, SUBSET = 'mmprune.SyntheticImages', 'mmprune.RandomSubset'
 #: Keys of a training loader that have to do with its data set and do not survive another one.
 OF_DATASET = ('dataset', 'sampler', 'batch_sampler')
 
 
-def prepare_distillation(cfg: Config, distillation: FeatureDistillation, synthesizer: object) -> None:
+def prepare_distillation(cfg: Config, distillation: FeatureDistillation, synthesizer: Synthesizer | None) -> None:
     """Let the config train on the images that distillation wants; in place, idempotent.
 
     Batch size, workers and collate function stay. Without real images the config's own training set is not even
@@ -74,7 +76,7 @@ def _metainfo(dataset: dict, scope: str | None) -> dict:
     return dict(getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {}))
 
 
-def attach_images(runner: Runner, store: object) -> None:
+def attach_images(runner: Runner, store: ImageStore) -> None:
     """Hand the synthetic images to the training set, which was built before they were made.
 
     Args:

@@ -83,14 +83,6 @@ def test_the_teacher_gets_no_gradient_and_keeps_its_statistics() -> None:
     assert not any(parameter.grad is not None or parameter.requires_grad for parameter in teacher.parameters())
 
 
-def test_carrying_the_loss_changes_no_key_and_survives_a_copy() -> None:
-    student, teacher = student_and_teacher(RESNET)
-    keys, modules = list(student.state_dict()), len(list(student.modules()))
-    student.loss = FeatureDistillation().loss(student, teacher, ['backbone'], torch.randn(1, 3, 32, 32))
-    assert list(student.state_dict()) == keys and len(list(student.modules())) == modules
-    assert copy.deepcopy(student).loss is student.loss
-
-
 @pytest.mark.parametrize('bn, wanted', [('train', True), ('eval', False), ('host', False)])
 def test_mode_of_batch_norms(bn: str, wanted: bool) -> None:
     student, teacher = student_and_teacher(RESNET)

@@ -10,6 +10,6 @@ import torch
 def _quick() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
+    with mock.patch('mmprune.engine.hooks.report_hook.plot_report'):
         yield
     torch.set_num_threads(threads)

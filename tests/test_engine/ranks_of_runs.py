@@ -42,7 +42,7 @@ class SameEverywhere(Hook):
 
 def prune_and_train(folder: Path) -> None:
     """Run all three kinds of pruning, resume the first, and test it."""
-    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
+    with mock.patch('mmprune.engine.hooks.report_hook.plot_report'):
         for name in ('channels', 'weights', 'expanders'):
             tiny.call('train', folder / f'{name}.py', '--work-dir', folder / name, '--launcher', 'pytorch')
             dist.barrier()  # the first process writes the checkpoints
@@ -70,7 +70,7 @@ def prune_and_train(folder: Path) -> None:
 
 def distil(folder: Path) -> None:
     """Distil, and once more from the first epoch's checkpoint."""
-    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
+    with mock.patch('mmprune.engine.hooks.report_hook.plot_report'):
         tiny.call('train', folder / 'several.py', '--work-dir', folder / 'several', '--launcher', 'pytorch')
         tiny.call(
             'train',

@@ -48,7 +48,8 @@ def test_two_epochs_lower_the_loss_and_raise_the_accuracy(tmp_path: Path) -> Non
         for path in (tmp_path / 'run').glob('*/vis_data/scalars.json')
         for line in path.read_text().splitlines()
     ]
-    losses = [line['loss'] for line in lines if 'loss_feat_1' in line]
+    lines = [line for line in lines if 'loss_feat_1' in line]
+    losses = [line['loss'] for line in lines]
     half = len(losses) // 2
     assert sum(losses[half:]) < 0.9 * sum(losses[:half])
     terms = sum(value for key, value in lines[0].items() if key.startswith('loss_'))

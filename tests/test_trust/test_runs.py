@@ -42,7 +42,7 @@ def _quick() -> Iterator[None]:
     """One thread, for the runs of fixtures too, so that they are bit-equal; and no pictures."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with mock.patch('mmprune.engine.hooks.pruning_hook.plot_report'):
+    with mock.patch('mmprune.engine.hooks.report_hook.plot_report'):
         yield
     torch.set_num_threads(threads)
 

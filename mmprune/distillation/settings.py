@@ -8,10 +8,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmprune.distillation.feature_loss import FeatureLoss
+from mmprune.distillation.losses import Criterion, FeatureLoss, term_weights
 from mmprune.distillation.part import Part
 from mmprune.distillation.points import WHICH, find_points
-from mmprune.distillation.term_weights import term_weights
 from mmprune.registry import DISTILLATIONS
 
 CRITERIA = ('l1', 'mse', 'huber', 'smooth_l1')
@@ -40,7 +39,7 @@ class FeatureDistillation:
         images: str = 'synthetic',
         num_real: int | None = None,
     ) -> None:
-        """See the class; these are the keys of ``pruning.distillation``.
+        """Read the keys of ``pruning.distillation``.
 
         Args:
             criterion: 'l1', 'mse', 'huber' or 'smooth_l1', each the mean over elements.
@@ -80,7 +79,7 @@ class FeatureDistillation:
         self.images, self.num_real = images, num_real
 
     def loss(self, student: nn.Module, teacher: nn.Module, targets: Sequence[str], example: Tensor) -> FeatureLoss:
-        """What replaces the ``loss`` of the pruned model.
+        """The loss that a pruned network is trained on.
 
         Args:
             student: The pruned network (not wrapped).
@@ -105,7 +104,7 @@ class FeatureDistillation:
             fixed,
         )
 
-    def _criterion(self) -> object:
+    def _criterion(self) -> Criterion:
         return {
             'l1': F.l1_loss,
             'mse': F.mse_loss,

@@ -1,4 +1,4 @@
-"""The loss of a distillation run: how far the student's features are from the teacher's."""
+"""How far the student's features are from the teacher's, and how much every supervision point counts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from mmprune.distillation.points import Point
 from mmprune.measure.layout import bears_channels_last, channels_last
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
+#: Method → (a, b): the k-th of N points weighs a + b·k/N.
+METHODS = {0: (1, 0), 1: (0, 1), 2: (1, 1), 3: (2, 1), **{4 + i: (1, 2 + i) for i in range(7)}, 11: (0, 6)}
 
 
 class FeatureLoss:
-    """Stands in for the ``loss`` method of an mm model; see :class:`FeatureDistillation`.
+    """Σ_k w_k · criterion(S_k, T_k) over supervision points k of a pruned network S and its dense teacher T.
 
-    A plain object, so that the model that carries it keeps its state-dict keys and never stores the teacher. Copies
-    of such a model (EMA) share it: it belongs to the network that is trained.
+    A plain object and no module: whoever holds it gets no state-dict keys, and never stores the teacher.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class FeatureLoss:
         neck: float = 0.0,
         fixed: Sequence[nn.Module] = (),
     ) -> None:
-        """See the class.
+        """Bind the loss to its two networks.
 
         Args:
             student: The part of the pruned network that runs.
@@ -67,10 +68,7 @@ class FeatureLoss:
         self._train_norms = bn == 'train'
         self._channels_last = bears_channels_last(module for _, module in student.modules())
 
-    def __deepcopy__(self, memo: dict) -> FeatureLoss:
-        return self
-
-    def __call__(self, inputs: Tensor, data_samples: object = None) -> dict[str, Tensor]:
+    def __call__(self, inputs: Tensor, data_samples: Sequence | None = None) -> dict[str, Tensor]:
         """The weighted terms.
 
         Args:
@@ -122,3 +120,26 @@ def _single(feature: Tensor) -> Tensor:
 def _is_frozen(norm: nn.Module) -> bool:
     """Whether the host holds a norm fixed (``frozen_stages``)."""
     return norm.weight is not None and not norm.weight.requires_grad
+
+
+def term_weights(method: int, count: int) -> list[float]:
+    """Weights of the points, in forward order.
+
+    Args:
+        method: 0 … 11; 0 weighs all points alike, the others favour late ones.
+        count: Number of points N.
+
+    Returns:
+        N weights ``w_k = a + b·k/N``, k = 1 … N.
+
+    Raises:
+        ValueError: There is no such method.
+
+    Example:
+        >>> term_weights(2, 4)
+        [1.25, 1.5, 1.75, 2.0]
+    """
+    if type(method) is not int or method not in METHODS:
+        raise ValueError(f'weights: a method from 0 to {max(METHODS)}, got {method!r}')
+    offset, slope = METHODS[method]
+    return [offset + slope * k / count for k in range(1, count + 1)]
