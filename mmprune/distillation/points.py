@@ -15,7 +15,6 @@ from mmprune.graph.chain import ACTIVATIONS, POOLS
 from mmprune.graph.tracing import real_maps, tracing_mode, watching
 from mmprune.surgery.slicing import MASK, widths
 
-WHICH = ('all', 'every_second', 'output')
 #: Autograd operations behind a layer that still belong to its output: norms, additions, scales, activations.
 PASSED = (*ACTIVATIONS, 'add', 'sub', 'mul', 'div', 'prelu', 'clone', 'nativedropout', 'permute', 'transpose')
 NORMS = ('batchnorm', 'groupnorm', 'layernorm', 'instancenorm')

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmprune.distillation.losses import Criterion, FeatureLoss, term_weights
+from mmprune.distillation.losses import METHODS, Criterion, FeatureLoss, term_weights
 from mmprune.distillation.part import Part
-from mmprune.distillation.points import WHICH, find_points
+from mmprune.distillation.points import find_points
+from mmprune.options import Bounds, Checked, Count, NonNegative, Positive
 from mmprune.registry import DISTILLATIONS
-
-CRITERIA = ('l1', 'mse', 'huber', 'smooth_l1')
-BN = ('host', 'train', 'eval')
-IMAGES = ('synthetic', 'real', 'mixed')
 
 
 @DISTILLATIONS.register_module()
-class FeatureDistillation:
+class FeatureDistillation(Checked):
     """Settings of a run whose loss is Σ_k w_k · criterion(S_k, T_k) over supervision points k (DFBF, section 5).
 
     S_k and T_k are the outputs of the same module in the pruned and in the dense network. Only the pruned part of the
@@ -28,16 +26,16 @@ class FeatureDistillation:
 
     def __init__(
         self,
-        criterion: str = 'l1',
-        beta: float = 0.06,
-        weights: int = 0,
+        criterion: Literal['l1', 'mse', 'huber', 'smooth_l1'] = 'l1',
+        beta: Positive = 0.06,
+        weights: Annotated[int, Bounds(at_least=0, at_most=max(METHODS))] = 0,
         points: str | Sequence[str] = 'auto',
-        which: str = 'all',
+        which: Literal['all', 'every_second', 'output'] = 'all',
         include_untouched: bool = False,
-        bn: str = 'host',
-        neck: float = 0.0,
-        images: str = 'synthetic',
-        num_real: int | None = None,
+        bn: Literal['host', 'train', 'eval'] = 'host',
+        neck: NonNegative = 0.0,
+        images: Literal['synthetic', 'real', 'mixed'] = 'synthetic',
+        num_real: Count | None = None,
     ) -> None:
         """Read the keys of ``pruning.distillation``.
 
@@ -55,25 +53,10 @@ class FeatureDistillation:
             images: What the network sees: 'synthetic' images, the config's 'real' training images, or both 'mixed'.
             num_real: Only so many of the real images, drawn with the run's seed.
         """
-        for key, value, known in (
-            ('criterion', criterion, CRITERIA),
-            ('which', which, WHICH),
-            ('bn', bn, BN),
-            ('images', images, IMAGES),
-        ):
-            if value not in known:
-                raise ValueError(f'{key}: one of {", ".join(known)}, got {value!r}')
-        if not beta > 0:
-            raise ValueError(f'beta: must be positive, got {beta!r}')
-        if not neck >= 0:
-            raise ValueError(f'neck: a weight of at least 0, got {neck!r}')
-        if num_real is not None and (type(num_real) is not int or num_real < 1):
-            raise ValueError(f'num_real: a whole number of at least 1, or None, got {num_real!r}')
         if num_real is not None and images == 'synthetic':
             raise ValueError("num_real: there are no real images with images='synthetic'")
         if isinstance(points, str) and points != 'auto':
             points = [points]
-        term_weights(weights, 1)  # refuses unknown methods
         self.criterion, self.beta, self.weights, self.points = criterion, beta, weights, points
         self.which, self.include_untouched, self.bn, self.neck = which, include_untouched, bn, neck
         self.images, self.num_real = images, num_real

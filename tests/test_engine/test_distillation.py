@@ -168,8 +168,8 @@ BAD = {
     'pruning.images.type': "pruning['images'] = dict(type='DeepInversio')",
     'pruning.schedule.begin': "pruning['schedule'] = dict(type='linear', steps=1, begin=1)",
     'pruning.distillation.type': "pruning['distillation'] = dict(type='FeatureDistilation')",
-    'pruning.distillation: weights': "pruning['distillation'] = dict(type='FeatureDistillation', weights=12)",
-    'pruning.images: one of': "pruning['images'] = 5",
+    'pruning.distillation.weights': "pruning['distillation'] = dict(type='FeatureDistillation', weights=12)",
+    "pruning.images: 'train_dataloader', 'val_dataloader'": "pruning['images'] = 5",
 }
 
 
