@@ -60,13 +60,13 @@ class RateDistortion(Allocator):
                 ``dict(num_images=1024, worst_case=False)``), or 'scores'.
         """
         super().__init__(ratio, target)
-        constraint = constraint or _constraint_of(target)
-        if constraint not in ('units', 'params', 'flops'):
-            raise ValueError(f'target: knows params, flops and latency, got {constraint!r}')
-        self.constraint, self.options, self.min_keep = constraint, options, min_keep
+        counted = constraint or _constraint_of(target)
+        if counted not in ('units', 'params', 'flops'):
+            raise ValueError(f'target: knows params, flops and latency, got {counted!r}')
+        self.constraint, self.options, self.min_keep = counted, options, min_keep
         self.solver, self.buckets = solver, buckets
-        self.needs_flops = constraint == 'flops'
-        self.counts = 'unit' if constraint == 'units' else constraint
+        self.needs_flops = counted == 'flops'
+        self.counts = 'unit' if counted == 'units' else counted
         self.measurer = None if curves == 'scores' else _measurer(curves)
 
     def prepare(
@@ -127,10 +127,10 @@ def _constraint_of(target: dict | None) -> str:
     return 'flops' if kind in MEASUREMENT else kind
 
 
-def _measurer(curves: str | dict | CurveMeasurer) -> CurveMeasurer:
-    if curves == 'measured':
-        return CurveMeasurer()
-    return build(CurveMeasurer, curves, 'curves') if isinstance(curves, dict) else curves
+def _measurer(curves: Literal['measured'] | dict | CurveMeasurer) -> CurveMeasurer:
+    if isinstance(curves, CurveMeasurer):
+        return curves
+    return build(CurveMeasurer, {} if curves == 'measured' else curves, 'curves')
 
 
 def _measured_curve(layer: Layer, curve: tuple[Tensor, Tensor], least: int) -> tuple[np.ndarray, np.ndarray]:

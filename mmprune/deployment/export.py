@@ -96,7 +96,9 @@ def export(
     if forward is not None:
         scope.forward = forward(model)
     plain, write, read = Plain(scope).eval(), FORMATS[format].write, FORMATS[format].read
-    tried = [scope.probe_input(), *(images.to(scope.example) for images in others)]
+    probe = scope.probe_input()
+    assert isinstance(probe, torch.Tensor), 'like the example'
+    tried = [probe, *(images.to(probe) for images in others)]
     if dynamic_batch:
         tried.append(torch.cat([tried[0], tried[0]]))
     path = Path(path)
@@ -119,10 +121,10 @@ def export(
             raise ExportError(
                 f'this network cannot be written as {format}: {type(error).__name__}: {reason}'
             ) from error
-        error = max(difference(want, have) for want, have in zip(expected, got))
-        if not error <= TOLERANCE:
+        off = max(difference(want, have) for want, have in zip(expected, got))
+        if not off <= TOLERANCE:
             raise ExportError(
-                f'the {format} file computes something else (relative difference {error:.1e}, allowed '
+                f'the {format} file computes something else (relative difference {off:.1e}, allowed '
                 f'{TOLERANCE:g}); nothing was written'
             )
         size = sum(file.stat().st_size for file in (made.rglob('*') if made.is_dir() else [made]) if file.is_file())
@@ -130,4 +132,4 @@ def export(
             shutil.rmtree(path)
         os.replace(made, path)
     shapes = tuple(tuple(out.shape) for out in expected[0])
-    return Exported(path, size, tuple(tried[0].shape), shapes, error)
+    return Exported(path, size, tuple(tried[0].shape), shapes, off)

@@ -146,6 +146,8 @@ def load(path=Path(__file__).parent / 'weights.pth'):
 def _read_pytorch(path: Path) -> Callable[[Tensor], Outputs]:
     name = f'exported_{path.parent.name.strip(".")}'
     spec = importlib.util.spec_from_file_location(name, path / 'network.py')
+    if spec is None or spec.loader is None:
+        raise ImportError(f'{path}: no network.py')
     module = importlib.util.module_from_spec(spec)
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:

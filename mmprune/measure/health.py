@@ -43,7 +43,8 @@ def refuse_bad_outputs(scope: Scope) -> list[str]:
     Raises:
         ConfigError: Names the first layer that overflows.
     """
-    probe, first = scope.probe_input(), []
+    probe = scope.probe_input()
+    first: list[str] = []
 
     def watch(name: str, module: nn.Module, args: object, output: object) -> None:
         if not first and not _finite(output) and _finite(args):

@@ -45,10 +45,8 @@ def measure_latency(
         warmup: Calls of each before counting.
     """
     times = in_turn({name: partial(elapsed_ms, call) for name, call in candidates.items()}, runs, warmup)
-    return {
-        name: Latency(*(round(float(q), 3) for q in np.percentile(values, (5, 50, 95))), runs)
-        for name, values in times.items()
-    }
+    percentiles = {name: np.percentile(values, (5, 50, 95)).round(3).tolist() for name, values in times.items()}
+    return {name: Latency(p5, p50, p95, runs) for name, (p5, p50, p95) in percentiles.items()}
 
 
 def ratio(latencies: Mapping[str, Latency], slow: str, fast: str) -> float:

@@ -32,10 +32,9 @@ def plot_grid(store: ImageStore, path: str | Path, num: int = 64) -> Path:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis('off')
+    meta = store.meta or {}
     for index, axis in zip(range(num), axes):
-        axis.imshow(
-            pixels(store.image(index), store.meta.get('mean'), store.meta.get('std')), cmap='gray', vmin=0, vmax=1
-        )
+        axis.imshow(pixels(store.image(index), meta.get('mean'), meta.get('std')), cmap='gray', vmin=0, vmax=1)
         if store.num_classes:
             axis.set_title(str(store.label(index)), fontsize=8, pad=2)
     return write_figure(figure, path)

@@ -70,13 +70,13 @@ def _draw_widths(axis: Axes, report: Report) -> None:
 def _draw_bars(
     axis: Axes, bars: Sequence[tuple[str, float | None]], title: str, label: Callable[[float], str]
 ) -> None:
-    bars = [(name, value) for name, value in bars if value is not None]
+    known = [(name, value) for name, value in bars if value is not None]
     drawn = axis.bar(
-        [name for name, _ in bars],
-        [value for _, value in bars],
-        color=[STAGE_COLORS.get(name, BLUE) for name, _ in bars],
+        [name for name, _ in known],
+        [value for _, value in known],
+        color=[STAGE_COLORS.get(name, BLUE) for name, _ in known],
     )
-    axis.bar_label(drawn, [label(value) for _, value in bars], fontsize=9, padding=2)
+    axis.bar_label(drawn, [label(value) for _, value in known], fontsize=9, padding=2)
     axis.set_title(title, fontsize=10)
     axis.tick_params(axis='x', rotation=30)
     axis.margins(y=0.12)

@@ -134,8 +134,8 @@ class Report:
         timed = ('target time',) if any(stage.target_ms for stage in self.stages) else ()
         head = ('stage', *keys, 'params', 'non-zero', 'FLOPs', 'target FLOPs', *timed, 'seconds', 'remark')
         rows: list[tuple[str, ...]] = [head]
-        dense = self.stages[0] if self.stages else None
         for stage in self.stages:
+            dense = self.stages[0]
             metrics = [f'{stage.metrics[key]:.4g}' if key in stage.metrics else '' for key in keys]
             rows.append(
                 (
@@ -165,7 +165,7 @@ class Report:
         )
 
 
-def versions() -> Mapping[str, str]:
+def versions() -> dict[str, str]:
     """Versions of everything that decides a result."""
     import mmengine
     import numpy

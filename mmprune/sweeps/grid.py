@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -170,8 +171,8 @@ def _without(base: Config, part: str) -> dict[str, bool]:
     return {f'{part}._delete_': True} if above is not None and name in above else {}
 
 
-def _get(config: Mapping, key: str) -> object:
-    """Value under a dotted key, or None."""
+def _get(config: Any, key: str) -> Any:
+    """Value under a dotted key of nested dicts and lists, or None."""
     for name in key.split('.'):
         if isinstance(config, (list, tuple)) and name.isdigit() and int(name) < len(config):
             config = config[int(name)]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -45,9 +46,7 @@ def measure_missing(runs: Sequence[Run], device: str = 'cpu', repeats: int = 30)
         cfg = make_loadable_config(run.cell.config.copy())
         pruned, image = load_model(cfg, str(checkpoint), device=device)
         dense, _ = load_model(cfg, None, device=device)
-        found = measure_latency(
-            {'dense': lambda net=dense, x=image: net(x), 'pruned': lambda net=pruned, x=image: net(x)}, repeats
-        )
+        found = measure_latency({'dense': partial(dense, image), 'pruned': partial(pruned, image)}, repeats)
         content = {**circumstances, 'input_shape': list(image.shape), **{key: asdict(v) for key, v in found.items()}}
         write_atomically(run.folder / 'latency.json', json.dumps(content, indent=1) + '\n')
         yield run
