@@ -142,6 +142,7 @@ class Launcher:
         slot = self._slots.get()
         try:
             with locked(run.folder) as lock:
+                assert lock is not None, 'a main process holds it'
                 if run.report() is not None:  # another process was quicker
                     return Outcome(run, 'done')
                 run.forget_other_config()
