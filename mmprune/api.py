@@ -25,6 +25,7 @@ def prune(
     evaluate: Evaluate | None = None,
     seed: int = 0,
     dry_run: bool = False,
+    clock_s: float = 1.5,
 ) -> Report:
     """Prune any module in place, and repair it.
 
@@ -40,6 +41,7 @@ def prune(
         evaluate: Called after every stage; its metrics go into the report.
         seed: Seeds Python, NumPy and torch before anything happens.
         dry_run: Do everything on a copy and leave ``model`` untouched.
+        clock_s: How long the dense and the pruned network are timed for the report, in seconds; 0: not at all.
 
     Returns:
         What happened; ``print(report)`` shows it.
@@ -58,7 +60,7 @@ def prune(
     restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
     if dry_run:
         model = copy.deepcopy(model)
-    pipeline = Pipeline(Scope.of(model, example_input, target), pruner, restorer, evaluate, images)
+    pipeline = Pipeline(Scope.of(model, example_input, target), pruner, restorer, evaluate, images, clock_s=clock_s)
     pipeline.report.seed = seed
     pipeline.run()
     return pipeline.report

@@ -22,9 +22,6 @@ from mmprune.pruners.base import Plan, Pruner
 from mmprune.report.report import Report, Stage
 from mmprune.restorers.base import Restorer
 
-#: How long the dense and the pruned network are timed, in seconds; 0: not at all.
-CLOCK_S = 1.5
-
 Evaluate = Callable[[], Mapping[str, float]]
 
 
@@ -39,6 +36,7 @@ class Pipeline:
         evaluate: Measures the network as it is, or None to measure nothing.
         images: Batches of normalised images for parts that want them, or None.
         report: Grows with every stage.
+        clock_s: How long the dense and the pruned network are timed for the report, in seconds; 0: not at all.
     """
 
     scope: Scope
@@ -47,6 +45,7 @@ class Pipeline:
     evaluate: Evaluate | None = None
     images: Iterable[Tensor] | None = None
     report: Report = field(default_factory=Report)
+    clock_s: float = 1.5
 
     def run(self, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None) -> Plan:
         """Prune and repair in place.
@@ -98,10 +97,10 @@ class Pipeline:
 
     def _time(self, plan: Plan) -> CutTimes | None:
         """Times inside the targets before the plan and after it; None if nothing is timed."""
-        if not CLOCK_S:
-            return None
-        times, last = time_cut(self.scope, plan.trial, CLOCK_S), self.report.stages[-1]
-        if last is self.report.stages[0]:
+        times, last = None, self.report.stages[-1]
+        if self.clock_s:
+            times = time_cut(self.scope, plan.trial, self.clock_s)
+        if times and last is self.report.stages[0]:
             last.target_ms = round(times.before_ms, 3)
         return times
 

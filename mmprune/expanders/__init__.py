@@ -3,7 +3,7 @@
 from mmprune.expanders.base import GraphModel
 from mmprune.expanders.expansion import Subsets
 from mmprune.expanders.properties import GraphProperties, properties_of
-from mmprune.expanders.random import Random
+from mmprune.expanders.random import RandomGraph
 from mmprune.expanders.random_regular import RandomRegular
 from mmprune.expanders.selection import Selection
 from mmprune.expanders.spectrum import ramanujan_bound, top_singular_values
@@ -12,7 +12,7 @@ from mmprune.expanders.xnet import XNet
 __all__ = [
     'GraphModel',
     'GraphProperties',
-    'Random',
+    'RandomGraph',
     'RandomRegular',
     'Selection',
     'Subsets',

@@ -8,8 +8,8 @@ from mmprune.expanders.base import GraphModel
 from mmprune.registry import GRAPHS
 
 
-@GRAPHS.register_module()
-class Random(GraphModel):
+@GRAPHS.register_module(name='Random')
+class RandomGraph(GraphModel):
     """Every pair is an edge with the same probability, independently; all degrees are free."""
 
     def __init__(self, exact: bool = False) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from torch import nn
 
 import mmprune
 from mmprune.analysis import LOOKS, Context
@@ -14,6 +15,8 @@ from mmprune.engine import make_loadable_config
 from mmprune.engine.cli import load_model
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
+from mmprune.registry import PRUNERS, build_part
+from tests.detectors import retinanet
 
 ROOT = Path(__file__).parents[2]
 KEEP = ['conv1', '*.conv2', '*.downsample*']
@@ -49,6 +52,49 @@ def test_a_table_and_plain_data(name: str, tmp_path: Path) -> None:
     text, data = LOOKS[name](context(tmp_path))
     assert len(text.splitlines()) > 2
     assert json.loads(json.dumps(data))
+
+
+def looks_at(model: nn.Module, target: object, **pruner: object) -> Context:
+    """A context whose config prunes so, without images or files."""
+    uniform = dict(type='Uniform', ratio=0.5)
+    pruning = dict(target=target, pruner=dict(type='ChannelPruner', allocator=uniform, min_channels=1, **pruner))
+    args = argparse.Namespace(images=None, ratios=[0.5], num_images=2, plot=None)
+    scope = Scope.of(model, torch.randn(1, 3, 64, 64), target)
+    return Context(Config(dict(pruning=pruning)), args, scope)
+
+
+@pytest.mark.parametrize(
+    'target, pruner',
+    [
+        ('backbone', dict()),
+        ('backbone', dict(keep=['conv1', '*.conv2', '*.downsample*'])),
+        ('backbone', dict(overrides={'layer1.*': 0.25, 'layer2.0.conv1': 0.0})),
+        ('backbone', dict(prune_interface=True)),
+        (['backbone', 'neck'], dict(prune_interface=True, keep=['neck.fpn_convs.0*'])),
+        (['neck', 'bbox_head'], dict(keep=['bbox_head.reg_convs.*'])),
+    ],
+)
+def test_looks_and_pruner_know_the_same_groups(target: object, pruner: dict) -> None:
+    look = looks_at(retinanet(), target, **pruner)
+    plan = build_part(PRUNERS, look.settings['pruner'], 'pruner').plan(look.scope)
+    shown = LOOKS['groups'](look)[1]['groups']
+    assert [(g['name'], g['width'], g['members']) for g in shown] == [(r.name, r.before, r.members) for r in plan.rows]
+    whole = [row for row in plan.rows if row.after == row.before and not row.reason.startswith('nothing to remove')]
+    assert {g['name']: g['reason'] for g in shown if g['reason']} == {row.name: row.reason for row in whole}
+    free = [g['name'] for g in shown if not g['reason']]
+    assert free and [row['name'] for row in LOOKS['sensitivity'](look)[1]['sensitivity']] == free
+    assert [row['name'] for row in LOOKS['moments'](look)[1]['moments']] == free
+
+
+def test_a_pattern_that_matches_nothing_is_named_with_its_full_key() -> None:
+    with pytest.raises(ConfigError, match=r"pruning\.pruner\.keep: the pattern 'nothing'"):
+        LOOKS['groups'](looks_at(retinanet(), 'backbone', keep=['nothing']))
+
+
+def test_groups_of_a_config_that_prunes_weights(tmp_path: Path) -> None:
+    look = context(tmp_path)
+    look.cfg.pruning.pruner = dict(type='WeightPruner', pattern='2:4')
+    assert any(not group['reason'] for group in LOOKS['groups'](look)[1]['groups'])
 
 
 def test_sensitivity_rises_with_the_ratio_and_ends_at_a_whole_group(tmp_path: Path) -> None:

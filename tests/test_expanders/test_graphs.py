@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from mmprune.expanders import Random, RandomRegular, XNet, properties_of, ramanujan_bound, top_singular_values
+from mmprune.expanders import RandomGraph, RandomRegular, XNet, properties_of, ramanujan_bound, top_singular_values
 from mmprune.expanders.base import edge_count
 from tests.oracles import expanders as literal
 
@@ -37,7 +37,7 @@ def draw(model, inputs, outputs, degree, seed=0):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize(
     'model',
-    [RandomRegular(), XNet(), XNet('smaller'), Random(exact=True)],
+    [RandomRegular(), XNet(), XNet('smaller'), RandomGraph(exact=True)],
     ids=['regular', 'xnet', 'xnet-smaller', 'random'],
 )
 def test_every_number_of_edges_is_met(model, shape):
@@ -96,7 +96,7 @@ def test_repairs_leave_no_trace():
 def test_published_edges_and_dead_outputs(inputs, outputs, collapsed, dead_xnet, dead_random):
     many = {
         model: [draw(model, inputs, outputs, 3, seed) for seed in range(40)]
-        for model in (RandomRegular(collapse=True), XNet(), Random())
+        for model in (RandomRegular(collapse=True), XNet(), RandomGraph())
     }
     regular, xnet, free = many.values()
     assert np.mean([g.sum() for g in regular]) == pytest.approx(collapsed, rel=0.015)
@@ -125,7 +125,7 @@ def test_published_collapse(inputs, outputs, degree, left):
     ],
 )
 def test_published_spectra_and_expansion(shape, degree, bound, published):
-    models = (Random(), XNet(), RandomRegular(collapse=True))
+    models = (RandomGraph(), XNet(), RandomRegular(collapse=True))
     for model, (sigma1, sigma2, expansion) in zip(models, published):
         found = [properties_of(draw(model, *shape, degree, seed), seed=seed) for seed in range(5)]
         assert np.mean([p.sigma1 for p in found]) == pytest.approx(sigma1, rel=0.035)
@@ -137,7 +137,11 @@ def test_published_spectra_and_expansion(shape, degree, bound, published):
 
 @pytest.mark.parametrize(
     ('model', 'other'),
-    [(Random(), literal.random_graph), (XNet(), literal.xnet), (RandomRegular(collapse=True), literal.random_regular)],
+    [
+        (RandomGraph(), literal.random_graph),
+        (XNet(), literal.xnet),
+        (RandomRegular(collapse=True), literal.random_regular),
+    ],
 )
 @pytest.mark.parametrize('shape', [(9, 6), (6, 9)])
 def test_same_distribution_as_the_literal_models(model, other, shape):
@@ -154,7 +158,7 @@ def test_same_distribution_as_the_literal_models(model, other, shape):
     assert (np.abs(own.mean(axis=0) - theirs.mean(axis=0)) <= 5 * error + 1e-9).all()
 
 
-@pytest.mark.parametrize('make', [lambda: Random(exact=1), lambda: XNet('outputs'), lambda: RandomRegular('no')])
+@pytest.mark.parametrize('make', [lambda: RandomGraph(exact=1), lambda: XNet('outputs'), lambda: RandomRegular('no')])
 def test_options_are_checked(make):
     with pytest.raises(ValueError, match='must be'):
         make()
