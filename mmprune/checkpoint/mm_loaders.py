@@ -6,12 +6,13 @@ by which they read a file are replaced, so that what is no checkpoint of ours co
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlparse
@@ -24,7 +25,15 @@ from mmengine.runner import checkpoint as host
 from torch import nn
 
 from mmprune.checkpoint.config_text import is_only_values
-from mmprune.checkpoint.reading import SAFE_TYPES, TRUST, check_archive, check_contents, explained, is_trusted
+from mmprune.checkpoint.reading import (
+    SAFE_TYPES,
+    TRUST,
+    MapLocation,
+    check_archive,
+    check_contents,
+    explained,
+    is_trusted,
+)
 from mmprune.checkpoint.state import KEY
 from mmprune.errors import CheckpointError
 
@@ -47,18 +56,20 @@ def register_loaders() -> None:
     _replace(BaseInferencer, '_init_model', _refusing_configs_inside)
 
 
-def _replace(owner: types.ModuleType | type, name: str, around: Callable[[Callable], Callable]) -> None:
+def _replace(owner: types.ModuleType | type, name: str, around: Callable[[Any], Callable]) -> None:
     own = getattr(owner, name)
     if getattr(own, '__module__', '') != __name__:
         new = around(own)
-        new.__doc__, new.__wrapped__ = own.__doc__, own
+        functools.update_wrapper(new, own, assigned=('__doc__',), updated=())
         setattr(owner, name, new)
 
 
 def _reading_safely(own: Callable) -> Callable:
     """Around ``_safe_torch_load``, which falls back to running whatever code is in a file."""
 
-    def read(file: str | os.PathLike | IO[bytes], map_location: Any = None, weights_only: bool | None = None) -> Any:
+    def read(
+        file: str | os.PathLike | IO[bytes], map_location: MapLocation = None, weights_only: bool | None = None
+    ) -> Any:
         if is_trusted():
             _warn_of_trust(file)
             return _guarded(own(file, map_location, weights_only))
@@ -78,7 +89,7 @@ def _reading_published_safely(own: Callable) -> Callable:
     def read(
         url: str,
         model_dir: str | None = None,
-        map_location: Any = None,
+        map_location: MapLocation = None,
         progress: bool = True,
         check_hash: bool = False,
         file_name: str | None = None,
@@ -108,7 +119,7 @@ def _reading_published_safely(own: Callable) -> Callable:
 def _refusing_parts(own: types.FunctionType) -> Callable:
     """Around ``_load_checkpoint_with_prefix``, which hands on tensors of one part of a network and no structure."""
 
-    def load_whole(filename: str, map_location: Any = None) -> Any:
+    def load_whole(filename: str, map_location: MapLocation = None) -> Any:
         return _whole(host.CheckpointLoader.load_checkpoint(filename, map_location, None), filename)
 
     # mmengine's own function, except that what it reads must be whole
@@ -166,7 +177,7 @@ def _without_code(content: Any, file: str | os.PathLike | IO[bytes]) -> Any:
     """Take out the config that mmengine executes when it resumes, if executing it could do anything."""
     meta = dict.get(content, 'meta') if isinstance(content, dict) else None
     config = dict.get(meta, 'config') if isinstance(meta, dict) else None
-    if isinstance(config, str) and not is_only_values(config):
+    if isinstance(meta, dict) and isinstance(config, str) and not is_only_values(config):
         dict.pop(meta, 'config')
         print_log(
             f"{_name(file)}: meta['config'] is left out, because mmengine would execute it on resuming, and it is "
@@ -187,14 +198,14 @@ def _guarded(content: Any, file: str | os.PathLike | IO[bytes] | None = None) ->
     Raises:
         CheckpointError: It is of a pruned network, and damaged.
     """
-    holders = _pruned_holders(content)
+    holders, name = _pruned_holders(content), 'checkpoint' if file is None else _name(file)
     if holders:
         try:
             if file is not None:
                 check_archive(Path(file) if isinstance(file, (str, os.PathLike)) else file)
         except Exception as error:  # as in read_checkpoint
-            raise CheckpointError(explained(_name(file), error)) from error
-        check_contents('checkpoint' if file is None else _name(file), content)
+            raise CheckpointError(explained(name, error)) from error
+        check_contents(name, content)
     for holder in holders:
         holder._metadata = _GuardedMetadata(holder._metadata)
     return content
@@ -219,7 +230,7 @@ class _GuardedMetadata(OrderedDict):
     of its children; a module that was made loadable says in between that it took the structure.
     """
 
-    def __init__(self, metadata: dict = ()) -> None:
+    def __init__(self, metadata: Mapping[str, dict]) -> None:
         super().__init__(metadata)
         self.ignored = {prefix for prefix, entry in self.items() if KEY in entry}
 

@@ -7,9 +7,9 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -18,24 +18,27 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from mmprune.errors import CheckpointError
 
+#: Where ``torch.load`` puts tensors.
+MapLocation = str | torch.device | dict[str, str] | Callable | None
+
 TRUST = 'MMPRUNE_TRUST_CHECKPOINTS'
 #: How PyTorch's restricted unpickler says that it met something other than plain data.
 REFUSED = re.compile(r'(?i)unsupported global|not allowed|can only (create|build)|call reduce')
 
 
 class _OneCycle:
-    """What stands in for the schedule's class while reading, which is only named to find its curves."""
+    """Stand-in for the schedule's class while reading, where it is only named to find its curves."""
 
     _annealing_cos = staticmethod(OneCycleParamScheduler._annealing_cos)
     _annealing_linear = staticmethod(OneCycleParamScheduler._annealing_linear)
 
 
-#: What mmengine pickles by name: the statistics of a history, the curves of a learning rate that rises and falls.
+#: Methods that mmengine pickles by name: statistics of a history, curves of a learning rate that rises and falls.
 METHODS = {HistoryBuffer: ('current', 'max', 'mean', 'min'), _OneCycle: ('_annealing_cos', '_annealing_linear')}
 
 
-def _named_method(owner: object, name: str) -> object:
-    """What stands in for ``getattr`` while reading."""
+def _named_method(owner: Any, name: Any) -> Callable:
+    """Stand-in for ``getattr`` while reading."""
     if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
     return getattr(owner, name)
@@ -59,16 +62,19 @@ SAFE_TYPES = [
 
 
 def is_trusted() -> bool:
-    """Whether the user vouches for all checkpoints with an environment variable."""
+    """True if the user vouches for all checkpoints with an environment variable."""
     return os.environ.get(TRUST) == '1'
 
 
-def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: object = 'cpu') -> dict:
+def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: MapLocation = 'cpu') -> dict:
     """Read a checkpoint without executing anything in it.
 
     Args:
-        path: A local file, or what one has been opened as.
+        path: A local file, or one that was opened for reading bytes.
         map_location: As in ``torch.load``.
+
+    Returns:
+        A state dict, or a dict with one under ``'state_dict'``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -96,6 +102,9 @@ def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: object = 
 
 def check_archive(file: Path | IO[bytes]) -> None:
     """Refuse archives that PyTorch did not write like this: it checks no checksums, and inflates whatever it is told.
+
+    Args:
+        file: Rewound afterwards if it is an open one.
 
     Raises:
         ValueError: A record does not match its checksum, or is compressed.

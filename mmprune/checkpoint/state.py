@@ -1,4 +1,4 @@
-"""Pruned networks that describe themselves: structure in the state dict, and loading that never goes wrong silently.
+"""State dicts that describe a pruned network: it takes its structure from them, completely or not at all.
 
 A pruned model's ``state_dict()`` carries its :class:`Structure` in the metadata that PyTorch itself keeps beside the
 tensors (``state_dict._metadata``), so every way of saving keeps it, and every way of loading hands it to the model.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
 
 from mmprune.checkpoint.reading import read_checkpoint
 from mmprune.errors import CheckpointError
@@ -26,7 +27,15 @@ KEY = 'mmprune'
 
 
 def structure_of(model: nn.Module, create: bool = False) -> Structure | None:
-    """What was kept of a model so far, or None if it was never pruned (``create``: an empty record)."""
+    """Structure of a model: the channels that it kept so far.
+
+    Args:
+        model: Pruned or not.
+        create: Attach an empty structure to a model that has none.
+
+    Returns:
+        None if the model was never pruned.
+    """
     structure = getattr(model, '_mmprune_structure', None)
     if structure is None and create:
         structure = Structure()
@@ -35,13 +44,18 @@ def structure_of(model: nn.Module, create: bool = False) -> Structure | None:
 
 
 def set_structure(model: nn.Module, structure: Structure) -> None:
-    """Attach a structure, and make the model save and load it."""
+    """Attach a structure, and make the model save and load it.
+
+    Args:
+        model: Cut to this structure already.
+        structure: Replaces an earlier one.
+    """
     model._mmprune_structure = structure
     make_loadable(model)
 
 
 def make_loadable(model: nn.Module, strict: bool = False) -> None:
-    """Let a model write its structure into its state dict and cut itself to the structure of one that it loads.
+    """Let a model write its structure into its state dict, and cut itself to the structure of one that it loads.
 
     Args:
         model: Any module; loading hooks are added to it, nothing else changes.
@@ -105,7 +119,7 @@ def _check_shapes(model: nn.Module, state: dict, prefix: str, reason: str) -> No
             )
 
 
-def _refuse_leftovers(model: nn.Module, incompatible: object) -> None:
+def _refuse_leftovers(model: nn.Module, incompatible: _IncompatibleKeys) -> None:
     """A checkpoint fits completely or not at all.
 
     Buffers that old checkpoints lack, and entries beside the network (an ``ema_…`` copy), are the host's affair.
@@ -143,12 +157,21 @@ def _attach_masks(model: nn.Module, state: dict, prefix: str) -> None:
 
 
 def save(model: nn.Module, path: str | os.PathLike, meta: dict | None = None) -> Path:
-    """Write structure and weights of a (pruned) model; an earlier file is replaced only when all is written.
+    """Write structure and weights of a model; an earlier file is replaced only when all is written.
 
     Args:
         model: Any module, pruned by mmprune or not.
         path: Target file; folders are made.
         meta: Plain data to keep beside the weights (e.g. ``dataset_meta`` for mm inference).
+
+    Returns:
+        The path.
+
+    Raises:
+        WriteError: No space left, no permission, and the like.
+
+    Example:
+        >>> mmprune.save(model, 'pruned.pth', {'dataset_meta': dict(classes=('cat', 'dog'))})
     """
     buffer = io.BytesIO()
     state = model.state_dict()
@@ -157,7 +180,14 @@ def save(model: nn.Module, path: str | os.PathLike, meta: dict | None = None) ->
 
 
 def load(model: nn.Module, path: str | os.PathLike) -> nn.Module:
-    """Cut ``model`` (dense, or already of this structure) to what the file says and load its weights, strictly.
+    """Cut a model to the structure in a file and load its weights, strictly.
+
+    Args:
+        model: Dense as its config builds it, or cut to this structure already; changed in place.
+        path: Written by :func:`save`, or a checkpoint of a run.
+
+    Returns:
+        The model.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -1,6 +1,8 @@
-"""The model type of every config that may load a pruned checkpoint."""
+"""Model type of every config that may load a pruned checkpoint: the host's own model, which takes its structure."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
@@ -11,7 +13,7 @@ from mmprune.registry import MODELS
 
 
 @MODELS.register_module(name='Pruned')
-def build_pruned(host: str | type, strict: bool = True, **kwargs: object) -> nn.Module:
+def build_pruned(host: str | type, strict: bool = True, **kwargs: Any) -> nn.Module:
     """Build the plain host model, able to cut itself to the structure of the checkpoint it loads.
 
     ``model = dict(type='mmprune.Pruned', host='RetinaNet')`` on top of an inherited config changes nothing else: what
@@ -22,6 +24,9 @@ def build_pruned(host: str | type, strict: bool = True, **kwargs: object) -> nn.
         strict: Whether dense checkpoints must fit completely, too. False leaves them to the host, which loads what
             fits and warns. Checkpoints of pruned networks always must.
         kwargs: Everything else in the model's config.
+
+    Raises:
+        ConfigError: The host's type is missing.
     """
     if not isinstance(host, (str, type)):
         raise ConfigError(f"model.host: needs the host model's type, e.g. 'RetinaNet', got {host!r:.80}")
@@ -32,7 +37,7 @@ def build_pruned(host: str | type, strict: bool = True, **kwargs: object) -> nn.
     return model
 
 
-def _rename(model: nn.Module, state: dict, prefix: str, *args: object) -> None:
+def _rename(model: nn.Module, state: dict, prefix: str, *_: Any) -> None:
     """Let published checkpoints load under the names that their authors gave; host names are left alone."""
     if prefix:
         return

@@ -1,9 +1,10 @@
-"""What was kept of a network: a versioned, validated record that travels inside its state dict."""
+"""Structure of a pruned network: a versioned, validated record of kept channels that travels inside its state dict."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,14 @@ LARGEST = 2**31
 
 
 @dataclass
-class Cut:
-    """What one module kept: sorted channel indices of the dense module, ``None`` where nothing was removed."""
+class KeptChannels:
+    """Channels that one module kept, as sorted indices of the dense module's; ``None`` where nothing was removed.
+
+    Attributes:
+        dense: Channels of the dense module (outputs, inputs).
+        outputs: Kept output channels, shape (number kept,).
+        inputs: Kept input channels, likewise.
+    """
 
     dense: tuple[int, int]
     outputs: Tensor | None = None
@@ -28,62 +35,81 @@ class Cut:
 
 @dataclass
 class Structure:
-    """Kept indices per module name, relative to the dense network that the config builds."""
+    """Kept indices per module name, relative to the dense network that the config builds.
 
-    modules: dict[str, Cut] = field(default_factory=dict)
+    Attributes:
+        modules: By the module's name in the network.
+
+    Example:
+        >>> structure = Structure()
+        >>> structure.record('conv1', model.conv1, outputs=torch.tensor([0, 2]))
+        >>> Structure.from_json(structure.to_json()).apply(other_dense_model)
+    """
+
+    modules: dict[str, KeptChannels] = field(default_factory=dict)
 
     def record(
         self, name: str, module: nn.Module, outputs: Tensor | None = None, inputs: Tensor | None = None
     ) -> None:
-        """Note that ``module`` (still of its old widths) keeps these channels; earlier cuts are composed with."""
-        cut = self.modules.setdefault(name, Cut(dense=widths(module)))
+        """Note the channels that a module will keep; composed with what was cut earlier.
+
+        Args:
+            name: Its name in the network.
+            module: Still of its old widths.
+            outputs: Indices of its present output channels, sorted; None keeps all.
+            inputs: Likewise of its input channels.
+        """
+        kept = self.modules.setdefault(name, KeptChannels(dense=widths(module)))
         if outputs is not None:
-            cut.outputs = outputs if cut.outputs is None else cut.outputs[outputs]
+            kept.outputs = outputs if kept.outputs is None else kept.outputs[outputs]
         if inputs is not None:
-            cut.inputs = inputs if cut.inputs is None else cut.inputs[inputs]
+            kept.inputs = inputs if kept.inputs is None else kept.inputs[inputs]
 
     def apply(self, model: nn.Module) -> None:
-        """Cut a dense (or already identically cut) network down to this structure, in place.
+        """Cut a network down to this structure, in place.
+
+        Args:
+            model: Dense, or cut to this very structure already.
 
         Raises:
             StructureError: A module is missing or has other widths; the network is then left untouched.
         """
         plan = []
         modules = dict(model.named_modules())
-        for name, cut in self.modules.items():
+        for name, kept in self.modules.items():
             module = modules.get(name)
             if module is None:
                 raise StructureError(f'the structure names the module {name!r}, which this network does not have')
             have = _widths_or_none(module)
-            kept = tuple(
-                dense if index is None else len(index) for dense, index in zip(cut.dense, (cut.outputs, cut.inputs))
+            sizes = tuple(
+                dense if index is None else len(index) for dense, index in zip(kept.dense, (kept.outputs, kept.inputs))
             )
-            if have == self._after(cut, module):
+            if have == self._after(kept, module):
                 continue
-            if have != tuple(cut.dense):
+            if have != tuple(kept.dense):
                 raise StructureError(
-                    f'{name}: the structure keeps {kept} of (out, in) = {tuple(cut.dense)} channels, '
+                    f'{name}: the structure keeps {sizes} of (out, in) = {tuple(kept.dense)} channels, '
                     f'but this network has {have}'
                 )
-            plan.append((module, cut))
+            plan.append((module, kept))
         undo = Undo()
         try:
-            for module, cut in plan:
-                if cut.inputs is not None:
-                    keep_inputs(module, cut.inputs, undo)
-                if cut.outputs is not None:
-                    keep_outputs(module, cut.outputs, undo)
+            for module, kept in plan:
+                if kept.inputs is not None:
+                    keep_inputs(module, kept.inputs, undo)
+                if kept.outputs is not None:
+                    keep_outputs(module, kept.outputs, undo)
             sync_wrappers(model, undo)
         except Exception as error:
             undo.take_back()
             raise StructureError(f'the structure cannot be applied: {error}') from error
 
     @staticmethod
-    def _after(cut: Cut, module: nn.Module) -> tuple[int, int]:
-        outputs = cut.dense[0] if cut.outputs is None else len(cut.outputs)
-        inputs = cut.dense[1] if cut.inputs is None else len(cut.inputs)
+    def _after(kept: KeptChannels, module: nn.Module) -> tuple[int, int]:
+        outputs = kept.dense[0] if kept.outputs is None else len(kept.outputs)
+        inputs = kept.dense[1] if kept.inputs is None else len(kept.inputs)
         groups = getattr(module, 'groups', 1)
-        is_depthwise = cut.inputs is None and groups == getattr(module, 'in_channels', 0) == module.out_channels
+        is_depthwise = kept.inputs is None and groups == getattr(module, 'in_channels', 0) == module.out_channels
         if is_depthwise or not isinstance(module, (nn.Linear, _ConvNd)):
             inputs = outputs  # norms and depthwise convs have one width
         return outputs, inputs
@@ -91,18 +117,21 @@ class Structure:
     def to_json(self) -> str:
         """One line of JSON: ``{"version": 1, "modules": {name: {"dense": [out, in], "out": […], "in": […]}}}``."""
         modules = {}
-        for name, cut in self.modules.items():
-            entry: dict[str, list[int]] = {'dense': list(cut.dense)}
-            if cut.outputs is not None:
-                entry['out'] = cut.outputs.tolist()
-            if cut.inputs is not None:
-                entry['in'] = cut.inputs.tolist()
+        for name, kept in self.modules.items():
+            entry: dict[str, list[int]] = {'dense': list(kept.dense)}
+            if kept.outputs is not None:
+                entry['out'] = kept.outputs.tolist()
+            if kept.inputs is not None:
+                entry['in'] = kept.inputs.tolist()
             modules[name] = entry
         return json.dumps({'version': VERSION, 'modules': modules}, separators=(',', ':'))
 
     @classmethod
     def from_json(cls, text: str) -> Structure:
-        """Read and validate what :meth:`to_json` wrote.
+        """A structure from its line of JSON, validated.
+
+        Args:
+            text: As :meth:`to_json` writes it.
 
         Raises:
             StructureError: Not JSON, an unknown version, or indices that are unsorted, repeated or out of range.
@@ -118,7 +147,7 @@ class Structure:
             raise StructureError(f'structure version {version!r:.40} is unknown, this mmprune reads version {VERSION}')
         if not isinstance(modules, dict):
             raise StructureError('structure: "modules" must map module names to kept indices')
-        return cls({name: _read_cut(name, entry) for name, entry in modules.items()})
+        return cls({name: _read_kept(name, entry) for name, entry in modules.items()})
 
     def __bool__(self) -> bool:
         return bool(self.modules)
@@ -131,7 +160,7 @@ def _widths_or_none(module: nn.Module) -> tuple[int, int] | None:
         return None
 
 
-def _read_cut(name: str, entry: object) -> Cut:
+def _read_kept(name: str, entry: Any) -> KeptChannels:
     if not isinstance(entry, dict) or not _is_ints(entry.get('dense'), 2) or max(entry['dense']) > LARGEST:
         raise StructureError(f'structure of {name}: needs "dense": [outputs, inputs], got {entry!r:.80}')
     dense = tuple(entry['dense'])
@@ -147,10 +176,10 @@ def _read_cut(name: str, entry: object) -> Cut:
                 f'structure of {name}: "{key}" must rise within [0, {size}), got {values[0]} … {values[-1]}'
             )
         kept[key] = torch.tensor(values)
-    return Cut(dense, kept.get('out'), kept.get('in'))
+    return KeptChannels(dense, kept.get('out'), kept.get('in'))
 
 
-def _is_ints(values: object, length: int | None = None) -> bool:
+def _is_ints(values: Any, length: int | None = None) -> bool:
     return (
         isinstance(values, list)
         and (length is None or len(values) == length)
