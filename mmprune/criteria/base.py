@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from mmprune.options import Checked
+
 if TYPE_CHECKING:
     from mmprune.graph.group import ChannelGroup
 
 
-class Criterion(ABC):
+class Criterion(Checked, ABC):
     """Says how important each unit (channel and all that goes with it) of a group is."""
 
     #: Whether the criterion wants images; the caller then hands an iterable of batches to :meth:`prepare`.

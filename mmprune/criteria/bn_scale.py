@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.criteria.base import Criterion
-from mmprune.criteria.weight_criterion import check_reduce, combine
+from mmprune.criteria.weight_criterion import Reduce, combine
 from mmprune.registry import CRITERIA
 
 if TYPE_CHECKING:
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 class BNScale(Criterion):
     """Absolute batch-norm scale ``|γ|`` of every channel (network slimming, Liu et al., ICCV 2017)."""
 
-    def __init__(self, signed: bool = False, reduce: str = 'mean') -> None:
+    def __init__(self, signed: bool = False, reduce: Reduce = 'mean') -> None:
         """Configure the criterion.
 
         Args:
             signed: Score by ``γ`` itself, as DFBF's program does: the most negative scale goes first.
             reduce: How a group with several batch norms combines them: 'mean', 'sum', 'max' or 'first'.
         """
-        check_reduce(reduce, type(self).__name__)
         self.signed, self.reduce = signed, reduce
 
     def scores(self, group: ChannelGroup) -> Tensor:
@@ -34,7 +33,7 @@ class BNScale(Criterion):
         norms = [m for m in group.norms if isinstance(m.module, _BatchNorm) and m.module.weight is not None]
         if not norms:
             raise ValueError(
-                f'criterion BNScale: no batch norm with a scale follows the channels of {group.name}; '
+                f'BNScale: no batch norm with a scale follows the channels of {group.name}; '
                 'keep this layer (pruner.keep) or choose a weight criterion such as L2Norm'
             )
         scores = []
@@ -42,7 +41,7 @@ class BNScale(Criterion):
             scale = member.module.weight.detach().double()
             if not scale.isfinite().all():
                 raise ValueError(
-                    f'criterion BNScale: the scales of {member.name} contain NaN or Inf; '
+                    f'load_from: the scales of {member.name} contain NaN or Inf; '
                     'check the checkpoint they were loaded from'
                 )
             scale = scale[member.index.to(scale.device)]

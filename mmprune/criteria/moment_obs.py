@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from mmprune.criteria.base import Criterion
 from mmprune.graph.site import Branch, Site
 from mmprune.moments import (
+    HermiteTerms,
     Moments,
     UnknownMomentsError,
     blend,
@@ -24,6 +25,7 @@ from mmprune.moments import (
     reader_taps,
     retention_costs,
 )
+from mmprune.options import Fraction, Positive
 from mmprune.registry import CRITERIA
 
 if TYPE_CHECKING:
@@ -42,7 +44,13 @@ class MomentOBS(Criterion):
     is known (no batch norm, several producers) activations count as independent with unit variance.
     """
 
-    def __init__(self, lam: float = 1e-2, rho: float | str = 'fit', order: int = 8, moments: str = 'closure') -> None:
+    def __init__(
+        self,
+        lam: Positive = 1e-2,
+        rho: Literal['fit'] | Fraction = 'fit',
+        order: HermiteTerms = 8,
+        moments: Literal['closure', 'noise', 'images'] = 'closure',
+    ) -> None:
         """Configure the criterion.
 
         Args:
@@ -52,16 +60,6 @@ class MomentOBS(Criterion):
             moments: 'closure' (weights and batch norms alone), 'noise' (measured on noise, no data either) or
                 'images'.
         """
-        if not lam > 0:
-            raise ValueError(f'criterion.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
-        if moments not in ('closure', 'noise', 'images'):
-            raise ValueError(
-                f"criterion.moments: give 'closure', 'noise' (both without data) or 'images', got {moments!r}"
-            )
-        if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
-            raise ValueError(f"criterion.rho: give 'fit' or a correlation in [0, 1], got {rho!r}")
-        if not (isinstance(order, int) and 1 <= order <= 64):
-            raise ValueError(f'criterion.order: the number of Hermite terms must be in 1 … 64, got {order!r}')
         self.lam, self.rho, self.order, self.moments = lam, rho, order, moments
         self.needs_images = moments == 'images'
         self._measured: dict[tuple[str, tuple], Moments] = {}

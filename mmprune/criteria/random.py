@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from mmprune.criteria.weight_criterion import WeightCriterion
+from mmprune.criteria.weight_criterion import BiasRule, Reduce, WeightCriterion
 from mmprune.registry import CRITERIA
 
 if TYPE_CHECKING:
     from mmprune.graph.group import ChannelGroup
-
-VARIANTS = (None, 'random_1', 'random_2', 'random_3')
 
 
 @CRITERIA.register_module()
@@ -26,7 +24,11 @@ class Random(WeightCriterion):
     """
 
     def __init__(
-        self, seed: int = 0, variant: str | None = None, reduce: str = 'mean', with_bias: str | bool = 'linear'
+        self,
+        seed: int = 0,
+        variant: Literal['random_1', 'random_2', 'random_3'] | None = None,
+        reduce: Reduce = 'mean',
+        with_bias: BiasRule = 'linear',
     ) -> None:
         """Configure the criterion.
 
@@ -38,8 +40,6 @@ class Random(WeightCriterion):
             with_bias: See :class:`WeightCriterion`; used by 'random_1' only.
         """
         super().__init__(reduce, with_bias)
-        if variant not in VARIANTS:
-            raise ValueError(f'criterion Random.variant must be one of {VARIANTS}, got {variant!r}')
         self.seed, self.variant = seed, variant
 
     def scores(self, group: ChannelGroup) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmprune.criteria.weight_criterion import WeightCriterion
+from mmprune.criteria.weight_criterion import BiasRule, Reduce, WeightCriterion
 from mmprune.registry import CRITERIA
 
 
@@ -16,7 +16,7 @@ class SquaredSum(WeightCriterion):
     :class:`L2Norm`; coupled groups and :class:`~mmprune.allocators.Global` see a difference.
     """
 
-    def __init__(self, reduce: str = 'mean', with_bias: str | bool = False) -> None:
+    def __init__(self, reduce: Reduce = 'mean', with_bias: BiasRule = False) -> None:
         """Configure the criterion; the published rule leaves every bias out."""
         super().__init__(reduce, with_bias)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,16 @@ from mmprune.criteria.base import Criterion
 if TYPE_CHECKING:
     from mmprune.graph.group import ChannelGroup
 
-REDUCTIONS = ('mean', 'sum', 'max', 'first')
-BIAS_RULES = ('linear', True, False)
+#: How several members' scores become one.
+Reduce = Literal['mean', 'sum', 'max', 'first']
+#: Whether a filter's bias counts as one more weight.
+BiasRule = Literal['linear', True, False]
 
 
 class WeightCriterion(Criterion):
     """Scores every producer's filters on their own, then combines the producers of a coupled group."""
 
-    def __init__(self, reduce: str = 'mean', with_bias: str | bool = 'linear') -> None:
+    def __init__(self, reduce: Reduce = 'mean', with_bias: BiasRule = 'linear') -> None:
         """Configure the criterion.
 
         Args:
@@ -30,11 +32,6 @@ class WeightCriterion(Criterion):
             with_bias: Whether a filter's bias counts as one more weight: always, never, or for linear layers only
                 ('linear', as LBYL and NM do).
         """
-        check_reduce(reduce, type(self).__name__)
-        if with_bias not in BIAS_RULES:
-            raise ValueError(
-                f"criterion {type(self).__name__}.with_bias must be 'linear', True or False, got {with_bias!r}"
-            )
         self.reduce, self.with_bias = reduce, with_bias
 
     def scores(self, group: ChannelGroup) -> Tensor:
@@ -62,7 +59,7 @@ class WeightCriterion(Criterion):
                 rows = torch.cat([rows, bias.to(rows)], dim=1)
             if not rows.sum().isfinite():
                 raise ValueError(
-                    f'criterion {type(self).__name__}: the weights of {member.name} contain NaN or Inf; '
+                    f'load_from: the weights of {member.name} contain NaN or Inf; '
                     'check the checkpoint they were loaded from'
                 )
             filters.append(rows)
@@ -75,9 +72,3 @@ def combine(scores: Sequence[Tensor], reduce: str) -> Tensor:
         return scores[0]
     stacked = torch.stack([s.to(scores[0].device) for s in scores])
     return {'sum': stacked.sum, 'mean': stacked.mean, 'max': stacked.amax}[reduce](dim=0)
-
-
-def check_reduce(reduce: str, owner: str) -> None:
-    """Refuse an unknown ``reduce`` of the criterion named ``owner``."""
-    if reduce not in REDUCTIONS:
-        raise ValueError(f'criterion {owner}.reduce must be one of {", ".join(REDUCTIONS)}, got {reduce!r}')

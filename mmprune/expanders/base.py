@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from mmprune.options import Checked
+
 #: Whose vertices a degree counts the edges of: inputs, outputs, the larger or the smaller of the two sides.
 SIDES = {'left': lambda inputs, outputs: inputs, 'right': lambda inputs, outputs: outputs, 'max': max, 'min': min}
 
 
-class GraphModel(ABC):
+class GraphModel(Checked, ABC):
     """Draws simple bipartite graphs: left vertices are a layer's input channels, right vertices its outputs.
 
     Every model is told how many edges to draw, so that models can be compared at equal cost; a degree is only one way

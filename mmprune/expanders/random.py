@@ -18,8 +18,6 @@ class RandomGraph(GraphModel):
         Args:
             exact: Whether the graph has exactly the wanted number of edges; as published, only on average.
         """
-        if not isinstance(exact, bool):
-            raise ValueError(f'Random: exact must be True or False, got {exact!r}')
         self.exact = exact
 
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:

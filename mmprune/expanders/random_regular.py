@@ -25,8 +25,6 @@ class RandomRegular(GraphModel):
             collapse: As published: pairs that occur twice are merged instead of swapped, so that some edges are lost
                 and the graph is only nearly regular.
         """
-        if not isinstance(collapse, bool):
-            raise ValueError(f'RandomRegular: collapse must be True or False, got {collapse!r}')
         self.collapse = self.multi = collapse
 
     def draw(self, inputs: int, outputs: int, edges: int, rng: np.random.Generator) -> np.ndarray:

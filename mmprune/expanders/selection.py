@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from mmprune.expanders.expansion import Subsets
 from mmprune.expanders.spectrum import top_singular_values
+from mmprune.options import Checked, Count
 
-MEASURES = ('expansion', 'sigma2')
 
-
-class Selection:
+class Selection(Checked):
     """Draws candidates and keeps the best: the largest sampled expansion, or the smallest second singular value."""
 
-    def __init__(self, by: str = 'expansion', candidates: int = 100, samples: int = 1000) -> None:
+    def __init__(
+        self, by: Literal['expansion', 'sigma2'] = 'expansion', candidates: Count = 100, samples: Count = 1000
+    ) -> None:
         """Configure the selection.
 
         Args:
@@ -23,11 +25,6 @@ class Selection:
             candidates: Graphs to draw.
             samples: Pairs of vertex sets for an estimate of the expansion; all candidates are measured on the same.
         """
-        if by not in MEASURES:
-            raise ValueError(f'select.by: one of {", ".join(MEASURES)}, got {by!r}')
-        for key, value in (('candidates', candidates), ('samples', samples)):
-            if type(value) is not int or value < 1:
-                raise ValueError(f'select.{key}: a whole number of at least 1, got {value!r}')
         self.by, self.candidates, self.samples = by, candidates, samples
 
     def best(self, draw: Callable[[], np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from mmprune.expanders.base import GraphModel, spread
 from mmprune.registry import GRAPHS
-
-CHOOSERS = ('inputs', 'smaller')
 
 
 @GRAPHS.register_module()
@@ -17,15 +17,13 @@ class XNet(GraphModel):
     Where the edges do not divide by the vertices, some vertices (drawn at random) pick one more.
     """
 
-    def __init__(self, chooser: str = 'inputs') -> None:
+    def __init__(self, chooser: Literal['inputs', 'smaller'] = 'inputs') -> None:
         """Configure the graph model.
 
         Args:
             chooser: 'inputs' pick outputs, as in the publication of 2023; with 'smaller' the side with fewer vertices
                 picks (Prabhu et al., ECCV 2018), and a degree counts the edges of that side.
         """
-        if chooser not in CHOOSERS:
-            raise ValueError(f'XNet: chooser must be one of {", ".join(CHOOSERS)}, got {chooser!r}')
         self.chooser = chooser
         self.side = 'left' if chooser == 'inputs' else 'min'
 

@@ -15,7 +15,7 @@ from mmprune.moments.check import MomentCheck, check_moments
 from mmprune.moments.correlation import fit_rho, tap_correlation
 from mmprune.moments.drift import DriftCorrection, correct_drift, norm_statistics, watch_norms
 from mmprune.moments.elimination import eliminate, elimination_scores
-from mmprune.moments.hermite import activation_moments, hermite_coefficients
+from mmprune.moments.hermite import HermiteTerms, activation_moments, hermite_coefficients
 from mmprune.moments.masked import correct_norm, masked_statistics
 from mmprune.moments.measure import MomentStream, batch_statistics, measure_moments, measure_sizes
 from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction
@@ -24,6 +24,7 @@ from mmprune.moments.retention import retention_costs
 __all__ = [
     'READER_RHO',
     'DriftCorrection',
+    'HermiteTerms',
     'MomentCheck',
     'MomentStream',
     'Moments',

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
+
+from mmprune.options import Bounds
+
+#: Terms of the Hermite series of an activation.
+HermiteTerms = Annotated[int, Bounds(at_least=1, at_most=64)]
 
 
 def hermite_coefficients(

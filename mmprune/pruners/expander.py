@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from torch import nn
 
 from mmprune.errors import ConfigError
 from mmprune.expanders import GraphModel, Selection
-from mmprune.expanders.base import SIDES
 from mmprune.expanders.budget import edges_by_degree, edges_by_density, edges_by_params
 from mmprune.expanders.sparse_layer import SparseLayer
 from mmprune.graph.patterns import check_patterns, is_inside, matches
 from mmprune.graph.scope import Scope
+from mmprune.options import NonNegativeCount, PartConfig, Positive, Share, build
 from mmprune.pruners.base import Images, Pruner
 from mmprune.pruners.weight import WeightPlan, layers_that_run
 from mmprune.registry import GRAPHS, PRUNERS, build_part
@@ -57,19 +58,19 @@ class ExpanderPruner(Pruner):
 
     def __init__(
         self,
-        graph: str | dict | GraphModel = 'RandomRegular',
-        degree: float | None = None,
-        degree_side: str | None = None,
-        density: float | None = None,
-        params: float | None = None,
-        overrides: Mapping[str, float] | None = None,
+        graph: PartConfig | GraphModel = 'RandomRegular',
+        degree: Positive | None = None,
+        degree_side: Literal['left', 'right', 'max', 'min'] | None = None,
+        density: Share | None = None,
+        params: Positive | None = None,
+        overrides: Mapping[str, Positive] | None = None,
         keep: Sequence[str] = (),
         dense_stem: bool = False,
         dense_head: bool = True,
-        select: str | dict | Selection | None = None,
+        select: Literal['expansion', 'sigma2', 'none'] | dict | Selection | None = None,
         shared: bool = False,
-        seed: int | None = None,
-        compat: str | None = None,
+        seed: NonNegativeCount | None = None,
+        compat: Literal['frozen-outside'] | None = None,
     ) -> None:
         """See the class.
 
@@ -94,31 +95,18 @@ class ExpanderPruner(Pruner):
                 it: they keep their initial values and only decay, and take part in every forward.
         """
         self.graph = build_part(GRAPHS, graph, 'graph')
-        if not isinstance(self.graph, GraphModel):
-            raise ConfigError(f"pruner.graph: a graph model such as 'XNet', got {graph!r}")
         given = {
             key: value
             for key, value in (('degree', degree), ('density', density), ('params', params))
             if value is not None
         }
         if len(given) != 1:
-            raise ConfigError(
-                'pruner: give exactly one of `degree` (e.g. 3), `density` (e.g. 0.01) and `params` '
+            raise ValueError(
+                'give exactly one of `degree` (e.g. 3), `density` (e.g. 0.01) and `params` '
                 f'(e.g. 100000), got {", ".join(given) or "none"}'
             )
-        for key, value in (*given.items(), *((f'overrides[{k!r}]', v) for k, v in (overrides or {}).items())):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ConfigError(f'pruner.{key}: a number above 0, got {value!r}')
-        if density is not None and density > 1:
-            raise ConfigError(f'pruner.density: a share in (0, 1], got {density!r}')
         if params is not None and params >= 1 and params != int(params):
-            raise ConfigError(f'pruner.params: a whole number, or a share in (0, 1), got {params!r}')
-        if degree_side is not None and degree_side not in SIDES:
-            raise ConfigError(f'pruner.degree_side: one of {", ".join(SIDES)}, got {degree_side!r}')
-        if compat not in (None, FROZEN_OUTSIDE):
-            raise ConfigError(f'pruner.compat: None or {FROZEN_OUTSIDE!r}, got {compat!r}')
-        if seed is not None and (type(seed) is not int or seed < 0):
-            raise ConfigError(f'pruner.seed: a whole number of at least 0, or None, got {seed!r}')
+            raise ValueError(f'params: a whole number, or a share in (0, 1), got {params!r}')
         self.degree, self.density, self.params = degree, density, params
         self.side = degree_side or self.graph.side
         self.overrides, self.keep_patterns = dict(overrides or {}), [keep] if isinstance(keep, str) else list(keep)
@@ -131,9 +119,7 @@ class ExpanderPruner(Pruner):
     ) -> WeightPlan:
         """See :meth:`Pruner.plan`; graphs are drawn once, not step by step. Earlier masks only shrink."""
         if fraction != 1:
-            raise ConfigError(
-                'pruning.schedule: ExpanderPruner draws its graphs once, before training; remove the schedule'
-            )
+            raise ConfigError('schedule: ExpanderPruner draws its graphs once, before training; remove the schedule')
         layers, dense = self._layers(scope)
         edges = self.edges(layers, scope)
         plan = (FrozenPlan if self.compat else WeightPlan)(scope=scope)
@@ -211,8 +197,7 @@ class ExpanderPruner(Pruner):
             return edges_by_params(list(layers.values()), max(0, wanted - rest), self.side, fixed)
         except ValueError as error:
             raise ConfigError(
-                f'pruner.params: {wanted:,}, of which {rest:,} are biases, norms and dense layers; for '
-                f'the rest {error}'
+                f'params: {wanted:,}, of which {rest:,} are biases, norms and dense layers; for the rest {error}'
             ) from error
 
     def _layers(self, scope: Scope) -> tuple[dict[str, SparseLayer], dict[str, tuple[nn.Module, str]]]:
@@ -220,7 +205,7 @@ class ExpanderPruner(Pruner):
         ran = layers_that_run(scope)
         inside = {name: module for name, module in ran.items() if is_inside(name, scope.targets)}
         check_patterns(self.keep_patterns, list(inside), scope.targets)
-        check_patterns(list(self.overrides), list(inside), scope.targets, 'pruner.overrides')
+        check_patterns(list(self.overrides), list(inside), scope.targets, 'overrides')
         first, last = next(iter(ran), ''), next(reversed(ran), '')
         layers, dense = {}, {}
         for name, module in inside.items():
@@ -254,13 +239,4 @@ def layer_generator(seed: int, name: str) -> np.random.Generator:
 def _read_selection(select: str | dict | Selection | None) -> Selection | None:
     if select is None or select == 'none' or isinstance(select, Selection):
         return None if select == 'none' else select
-    options = dict(by=select) if isinstance(select, str) else select
-    try:
-        return Selection(**options)
-    except TypeError as error:
-        raise ConfigError(
-            "pruner.select: None, 'expansion', 'sigma2', or a dict with `by`, `candidates` and "
-            f'`samples`, got {select!r}'
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f'pruner.{error}') from error
+    return build(Selection, dict(by=select) if isinstance(select, str) else select, 'select')

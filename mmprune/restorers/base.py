@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 from mmprune.graph.site import Site
+from mmprune.options import Checked
 
 
-class Restorer(ABC):
+class Restorer(Checked, ABC):
     """Repairs a network for the channels that it is about to lose.
 
     The pruner calls :meth:`prepare` once on the whole network, then :meth:`restore_site` for every group that loses

@@ -73,7 +73,7 @@ class BNRecalibration(Restorer):
                     forward(batch)
                     count += len(batch)
             if not count:
-                raise ValueError('restorer BNRecalibration: the image source is empty')
+                raise ValueError('images: the source is empty; BNRecalibration needs at least one batch')
         finally:
             for norm, momentum in momenta.items():
                 norm.momentum = momentum

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Site
 from mmprune.moments import Moments, UnknownMomentsError, branch_moments, chain_key
+from mmprune.options import NonNegative
 from mmprune.registry import RESTORERS
 from mmprune.restorers.lbyl_auto import largest_penalty, mismatch_of, smallest_matching
 from mmprune.restorers.mixing import Filters, MixingRestorer, Statistics
@@ -39,7 +41,12 @@ class LBYL(MixingRestorer):
         >>> restorer.restore_site(sites[0], keep)
     """
 
-    def __init__(self, mode: str = 'reference', lambda1: float | str = 1e-5, lambda2: float | str = 2e-3) -> None:
+    def __init__(
+        self,
+        mode: Literal['reference', 'exact'] = 'reference',
+        lambda1: Literal['auto'] | NonNegative = 1e-5,
+        lambda2: Literal['auto'] | NonNegative = 2e-3,
+    ) -> None:
         """Configure the repair.
 
         Args:
@@ -52,11 +59,6 @@ class LBYL(MixingRestorer):
                 the removed ones. No data in either case.
         """
         super().__init__()
-        if mode not in ('reference', 'exact'):
-            raise ValueError(f"LBYL: mode must be 'reference' or 'exact', got {mode!r}")
-        for name, value in (('lambda1', lambda1), ('lambda2', lambda2)):
-            if value != 'auto' and not (isinstance(value, (int, float)) and value >= 0):
-                raise ValueError(f"LBYL: {name} must be a number >= 0 or 'auto', got {value!r}")
         self.mode, self.lambda1, self.lambda2 = mode, lambda1, lambda2
         self._moments: dict[tuple, Moments] = {}
 

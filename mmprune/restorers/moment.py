@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mmprune.graph.site import Branch, Site
 from mmprune.moments import (
     DriftCorrection,
+    HermiteTerms,
     Moments,
     UnknownMomentsError,
     blend,
@@ -27,6 +29,7 @@ from mmprune.moments import (
     tap_coverage,
     watch_norms,
 )
+from mmprune.options import Fraction, Positive
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.slicing import complement
@@ -52,11 +55,11 @@ class MomentRestoration(Restorer):
 
     def __init__(
         self,
-        lam: float = 1e-2,
-        rho: float | str = 'fit',
-        order: int = 8,
+        lam: Positive = 1e-2,
+        rho: Literal['fit'] | Fraction = 'fit',
+        order: HermiteTerms = 8,
         variance_correction: bool = True,
-        moments: str = 'noise',
+        moments: Literal['noise', 'closure', 'images'] = 'noise',
         drift_correction: bool = True,
     ) -> None:
         """Configure the repair.
@@ -73,16 +76,6 @@ class MomentRestoration(Restorer):
             drift_correction: Whether to move all running statistics at the end as they moved on the noise; needs
                 ``moments='noise'``.
         """
-        if not lam > 0:
-            raise ValueError(f'restorer.lam: the ridge must be positive (published: 1e-2), got {lam!r}')
-        if rho != 'fit' and not (isinstance(rho, (int, float)) and 0 <= rho <= 1):
-            raise ValueError(f"restorer.rho: give 'fit' or a correlation in [0, 1], got {rho!r}")
-        if not (isinstance(order, int) and 1 <= order <= 64):
-            raise ValueError(f'restorer.order: the number of Hermite terms must be in 1 … 64, got {order!r}')
-        if moments not in ('closure', 'noise', 'images'):
-            raise ValueError(
-                f"restorer.moments: give 'closure', 'noise' (both without data) or 'images', got {moments!r}"
-            )
         self.lam, self.rho, self.order = lam, rho, order
         self.variance_correction, self.drift_correction = variance_correction, drift_correction
         self.moments, self.needs_chain = moments, moments == 'closure'
@@ -111,7 +104,7 @@ class MomentRestoration(Restorer):
         if forward is None or images is None:
             if self.needs_images:
                 raise ValueError(
-                    "restorer.moments='images' needs images: give `images` (real or synthetic batches), "
+                    "moments='images' needs images: give `images` (real or synthetic batches), "
                     "or use moments='noise' or 'closure'"
                 )
             return

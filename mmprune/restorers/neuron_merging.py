@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mmprune.graph.site import Branch, Site
+from mmprune.options import Fraction
 from mmprune.registry import RESTORERS
 from mmprune.restorers.mixing import Filters, MixingRestorer, Statistics
 
@@ -23,7 +25,12 @@ class NeuronMerging(MixingRestorer):
         >>> restorer = RESTORERS.build(dict(type='NeuronMerging', threshold=0.1, lam=0.85))
     """
 
-    def __init__(self, mode: str = 'reference', threshold: float = 0.1, lam: float = 0.85) -> None:
+    def __init__(
+        self,
+        mode: Literal['reference', 'std', 'corrected'] = 'reference',
+        threshold: float = 0.1,
+        lam: Fraction = 0.85,
+    ) -> None:
         """Configure the repair.
 
         Args:
@@ -33,10 +40,6 @@ class NeuronMerging(MixingRestorer):
             lam: Weight of the cosine against the bias match, in [0, 1].
         """
         super().__init__()
-        if mode not in ('reference', 'std', 'corrected'):
-            raise ValueError(f"NeuronMerging: mode must be 'reference', 'std' or 'corrected', got {mode!r}")
-        if not 0 <= lam <= 1:
-            raise ValueError(f'NeuronMerging: lam must lie in [0, 1], got {lam!r}')
         self.mode, self.threshold, self.lam = mode, threshold, lam
 
     def coefficients(

@@ -45,5 +45,5 @@ def test_group_without_a_scale_is_refused_with_a_cure(norms):
 
 
 def test_nan_scale_is_refused():
-    with pytest.raises(ValueError, match='BNScale.*bn.*NaN'):
+    with pytest.raises(ValueError, match='^load_from: the scales of bn contain NaN'):
         CRITERIA.build({'type': 'BNScale'}).scores(group_of(norm(1.0, float('nan'))))

@@ -82,5 +82,5 @@ def test_modes_and_momenta_come_back() -> None:
 
 
 def test_no_images() -> None:
-    with pytest.raises(ValueError, match='image source is empty'):
+    with pytest.raises(ValueError, match='images: the source is empty'):
         BNRecalibration().restore_model(network(), network(), [])
