@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 
 from mmprune.graph.scope import Scope
+from mmprune.images import ImageSource, as_source
 from mmprune.pipeline import Evaluate, Pipeline, seed_everything
 from mmprune.pruners.base import Pruner
 from mmprune.registry import PRUNERS, RESTORERS, build_part
@@ -21,7 +22,7 @@ def prune(
     target: str | Sequence[str] = '',
     pruner: str | dict | Pruner = 'ChannelPruner',
     restorer: str | dict | Restorer | None = 'default',
-    images: Iterable[Tensor] | None = None,
+    images: Iterable[Tensor] | ImageSource | None = None,
     evaluate: Evaluate | None = None,
     seed: int = 0,
     dry_run: bool = False,
@@ -37,7 +38,8 @@ def prune(
         pruner: E.g. ``dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3))``.
         restorer: E.g. ``'LBYL'``; None leaves the network as cut. 'default' is the pruner's own choice, which needs
             no data: ``MomentRestoration`` after anything that prunes a trained network.
-        images: Batches of normalised images of shape (N, C, H, W), for parts that want them.
+        images: Normalised images of shape (N, C, H, W), for parts that want them: batches in a list, a loader or
+            whatever can be iterated, one tensor, or an :class:`~mmprune.images.ImageSource`.
         evaluate: Called after every stage; its metrics go into the report.
         seed: Seeds Python, NumPy and torch before anything happens.
         dry_run: Do everything on a copy and leave ``model`` untouched.
@@ -60,7 +62,9 @@ def prune(
     restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
     if dry_run:
         model = copy.deepcopy(model)
-    pipeline = Pipeline(Scope.of(model, example_input, target), pruner, restorer, evaluate, images, clock_s=clock_s)
+    scope = Scope.of(model, example_input, target)
+    images = as_source(images, scope.example)
+    pipeline = Pipeline(scope, pruner, restorer, evaluate, images, clock_s=clock_s)
     pipeline.report.seed = seed
     pipeline.run()
     return pipeline.report

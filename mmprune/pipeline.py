@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
+from mmprune.images.source import ImageSource
 from mmprune.measure.complexity import Complexity, measure
 from mmprune.measure.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
 from mmprune.measure.speedup import CutTimes, is_slow, time_cut, why_slow
@@ -34,7 +34,7 @@ class Pipeline:
         pruner: Decides what goes.
         restorer: Repairs what is left, or None.
         evaluate: Measures the network as it is, or None to measure nothing.
-        images: Batches of normalised images for parts that want them, or None.
+        images: For parts that want them, or None.
         report: Grows with every stage.
         clock_s: How long the dense and the pruned network are timed for the report, in seconds; 0: not at all.
     """
@@ -43,7 +43,7 @@ class Pipeline:
     pruner: Pruner
     restorer: Restorer | None = None
     evaluate: Evaluate | None = None
-    images: Iterable[Tensor] | None = None
+    images: ImageSource | None = None
     report: Report = field(default_factory=Report)
     clock_s: float = 1.5
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmprune.distortion.cuts import Cut
 from mmprune.graph.scope import Scope
+from mmprune.images.source import ImageSource
 from mmprune.options import Checked, Ratio, Says
 
 
@@ -77,7 +78,7 @@ class Allocator(Checked, ABC):
         self.ratio, self.budget = ratio, target
 
     def prepare(
-        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None
+        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: ImageSource | None
     ) -> tuple[list[Layer], str]:
         """Measure whatever :meth:`keep_counts` reads beyond what the pruner knows; most allocators need nothing.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -16,6 +16,7 @@ from mmprune.allocators.ranking import sorted_scores
 from mmprune.distortion.curves import CurveMeasurer
 from mmprune.distortion.cuts import Cut
 from mmprune.graph.scope import Scope
+from mmprune.images.source import ImageSource
 from mmprune.options import Count, NonNegativeCount, Ratio, build
 from mmprune.registry import ALLOCATORS
 
@@ -70,7 +71,7 @@ class RateDistortion(Allocator):
         self.measurer = None if curves == 'scores' else _measurer(curves)
 
     def prepare(
-        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None
+        self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: ImageSource | None
     ) -> tuple[list[Layer], str]:
         """Measure the curves, unless they are the scores' sums."""
         if self.measurer is None:

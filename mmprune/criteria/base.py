@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from mmprune.images.source import ImageSource
 from mmprune.options import Checked
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Criterion(Checked, ABC):
     needs_images = False
 
     def prepare(  # noqa: B027
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
     ) -> None:
         """Collect whatever the scores need from the whole network; weight criteria need nothing.
 
@@ -31,7 +32,7 @@ class Criterion(Checked, ABC):
             images: Batches of normalised images, when there are any; may be iterated several times.
         """
 
-    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
         """The images that :meth:`prepare` is given: the run's own, unless the criterion makes some.
 
         Args:

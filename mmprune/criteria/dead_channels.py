@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
 from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Site
+from mmprune.images.source import ImageSource
 from mmprune.registry import CRITERIA
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class DeadChannels(Criterion):
         self._alive: dict[str, Tensor] = {}
 
     def prepare(
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
     ) -> None:
         """Find the dead units of all groups."""
         self._alive = {group.name: torch.ones(group.width, dtype=torch.bool) for group in groups}

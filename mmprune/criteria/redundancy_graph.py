@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mmengine.dist import get_dist_info, is_main_process
+from mmengine.dist import is_main_process
 from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
@@ -24,6 +24,7 @@ from mmprune.criteria.redundancy import (
 )
 from mmprune.errors import ConfigError
 from mmprune.images.noise import Noise
+from mmprune.images.source import ImageSource
 from mmprune.registry import CRITERIA, SYNTHESIZERS, build_part
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class RedundancyGraph(Criterion):
 
     # ---- images --------------------------------------------------------------------------------------------------
 
-    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
         """The run's images or those that ``inputs`` names."""
         if self.structure is not None:
             return None
@@ -140,26 +141,21 @@ class RedundancyGraph(Criterion):
             raise ConfigError(
                 f'criterion.inputs={kind!r}: the example input is no batch of images (N, C, H, W); give `images`'
             )
-        return source.like(example) if hasattr(source, 'like') else source
+        if not isinstance(source, Noise):
+            raise ConfigError(
+                f'criterion.inputs: {type(source).__name__} makes its images before pruning; name it as `images`, and '
+                "set inputs to 'synthetic'"
+            )
+        return source.like(example)
 
-    def _chunks(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
+    def _chunks(self, images: ImageSource) -> Iterator[Tensor]:
         """This rank's share of the first ``num_images`` images, a few at a time."""
-        rank, ranks = get_dist_info()
-        is_replicated = getattr(images, 'is_replicated', False)
-        left = self.num_images if is_replicated else -(-self.num_images // ranks)
-        for number, batch in enumerate(images):
-            if not isinstance(batch, Tensor):
-                raise ConfigError(f'images: batches must be tensors (N, C, H, W), got {type(batch).__name__}')
-            batch, left = batch[:left], left - len(batch)
-            if len(batch) and (not is_replicated or number % ranks == rank):
-                yield from batch.chunk(-(-len(batch) // CHUNK))
-            if left <= 0:
-                return
+        return images.first(self.num_images).share(CHUNK)
 
     # ---- similarities --------------------------------------------------------------------------------------------
 
     def prepare(
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
+        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
     ) -> None:
         """Compute the similarities of all groups; see the base class."""
         self._similarity, self._strength, self._problems = {}, {}, {}
@@ -189,8 +185,8 @@ class RedundancyGraph(Criterion):
                 combine = REDUCTIONS.get(self.group_reduce)
                 self._similarity[group.name] = found[0] if combine is None else combine(found, axis=0)
 
-    def _norms_to_refresh(self, groups: Sequence[ChannelGroup], images: Iterable[Tensor]) -> list[nn.Module]:
-        wanted = isinstance(images, Noise) if self.batch_statistics is None else self.batch_statistics
+    def _norms_to_refresh(self, groups: Sequence[ChannelGroup], images: ImageSource) -> list[nn.Module]:
+        wanted = images.is_noise if self.batch_statistics is None else self.batch_statistics
         norms = {norm.module for group in groups for norm in group.norms}
         return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)] if wanted else []
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 from scipy.stats import pearsonr, spearmanr
-from torch import Tensor
 
 from mmprune.distortion.curves import CurveMeasurer, output_errors
 from mmprune.distortion.cuts import Cut
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import flatten_tensors, tracing_mode
+from mmprune.images.source import ImageSource
 
 
 @dataclass
@@ -48,7 +48,7 @@ def check_additivity(
     cuts: Sequence[Cut],
     scope: Scope,
     measurer: CurveMeasurer,
-    images: Iterable[Tensor] | None = None,
+    images: ImageSource | None = None,
     samples: int = 50,
     max_ratio: float = 0.9,
     seed: int = 0,

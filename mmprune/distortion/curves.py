@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,7 +16,8 @@ from mmprune.distortion.inference import faster_inference
 from mmprune.distortion.prefix import PrefixReplay
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
-from mmprune.images.calibration import Batch, calibration_batches, small_sample
+from mmprune.images.calibration import Batch, NormalInputs, calibration_batches, small_sample
+from mmprune.images.source import ImageSource
 from mmprune.measure.layout import bears_channels_last, channels_last
 from mmprune.options import Checked, Count
 from mmprune.storage.cache import DiskCache, content_key, default_folder
@@ -61,14 +62,14 @@ class CurveMeasurer(Checked):
         self.cache = DiskCache(default_folder() / 'curves' if cache is True else cache or None)
 
     def measure(
-        self, cuts: Sequence[Cut], scope: Scope, images: Iterable[Tensor] | None = None
+        self, cuts: Sequence[Cut], scope: Scope, images: ImageSource | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """The curve of every cut by its name.
 
         Args:
             cuts: The layers' units.
             scope: The network, and which part of it gives the output.
-            images: Batches of normalised images of shape (N, C, H, W); None: N(0, 1) of the example's shape.
+            images: Normalised images; None: N(0, 1) of the example's shape.
 
         Returns:
             Kept counts, falling from all that is alive to 0 (int64), and distortions, starting at 0 (float64), both of
@@ -83,10 +84,11 @@ class CurveMeasurer(Checked):
             for cut in cuts
         }
 
-    def describe(self, images: Iterable[Tensor] | None) -> str:
+    def describe(self, images: ImageSource | None) -> str:
         """What the curves are measured on, for reports."""
         noise = images is None or self.source == 'noise'
-        return f'curves on {self.num_images} {"N(0, 1) inputs, no data" if noise else "images, no labels"}'
+        used = f'{self.num_images} {NormalInputs.origin}' if noise else images.first(self.num_images).describe()
+        return f'curves on {used}'
 
     def kept_counts(self, cut: Cut) -> list[int]:
         """The grid of a layer: from all that is alive down to 0."""
@@ -95,16 +97,10 @@ class CurveMeasurer(Checked):
         removed = {whole * step // steps for step in range(steps + 1)}
         return [cut.alive, *sorted((whole - gone for gone in removed if whole - gone < cut.alive), reverse=True)]
 
-    def batches(self, scope: Scope, images: Iterable[Tensor] | None) -> list[Batch]:
+    def batches(self, scope: Scope, images: ImageSource | None) -> list[Batch]:
         """The same batches on every rank."""
         images = None if self.source == 'noise' else images
-        rank, world = get_dist_info()
-        holder = [None]
-        if rank == 0:
-            holder = [calibration_batches(scope.example, images, self.num_images, self.batch_size, self.seed)]
-        if world > 1:
-            broadcast_object_list(holder)
-        return holder[0]
+        return calibration_batches(scope.example, images, self.num_images, self.batch_size, self.seed)
 
     def _measure(self, cuts: Sequence[Cut], scope: Scope, batches: list[Batch]) -> dict[str, dict]:
         rank, world = get_dist_info()

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from mmprune.distillation.settings import FeatureDistillation
 from mmprune.engine.schedule import Schedule
 from mmprune.errors import ConfigError
-from mmprune.images.base import Synthesizer
 from mmprune.images.loader import LOADERS
+from mmprune.images.synthesizer import Synthesizer
 from mmprune.options import Checked, Count, ImageShape, PartConfig, Says, build
 from mmprune.pruners.base import Pruner
 from mmprune.registry import DISTILLATIONS, PRUNERS, RESTORERS, SYNTHESIZERS, build_part

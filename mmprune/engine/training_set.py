@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 from mmprune.datasets.synthetic import SyntheticImages
 from mmprune.distillation.settings import FeatureDistillation
 from mmprune.graph.scope import unwrap
-from mmprune.images.base import Synthesizer
 from mmprune.images.store import ImageStore
+from mmprune.images.synthesizer import Synthesizer
 
 SYNTHETIC, SUBSET = 'mmprune.SyntheticImages', 'mmprune.RandomSubset'
 #: Keys of a training loader that have to do with its data set and do not survive another one.

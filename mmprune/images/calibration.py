@@ -1,39 +1,66 @@
-"""The inputs that distortions are measured on: given images, or N(0, 1)."""
+"""The inputs that distortions are measured on: the first given images, or N(0, 1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from mmprune.graph.tracing import map_tensors
+from mmprune.images.source import ImageSource
 
 Batch = object
 
 
+class NormalInputs(ImageSource):
+    """N(0, 1) inputs like an example, of whatever tensors that is made."""
+
+    origin, is_noise = 'N(0, 1) inputs, no data', True
+
+    def __init__(self, example: object, num_images: int, batch_size: int, seed: int = 0) -> None:
+        """Say what to make.
+
+        Args:
+            example: One batch of input for the network.
+            num_images: Images in all; if the example is more than one tensor, in as many batches of its size.
+            batch_size: Images per batch.
+            seed: Seeds the noise.
+        """
+        self._example, self.num_images, self._batch_size, self._seed = example, num_images, batch_size, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator, example = torch.Generator().manual_seed(self._seed), self._example
+
+        def draw(like: Tensor, count: int | None = None) -> Tensor:
+            if not like.is_floating_point():
+                return like
+            shape = like.shape if count is None else (count, *like.shape[1:])
+            return torch.randn(shape, generator=generator).to(like)
+
+        if isinstance(example, Tensor) and example.dim() > 1 and example.is_floating_point():
+            for start in range(0, self.num_images, self._batch_size):
+                yield draw(example, min(self._batch_size, self.num_images - start))
+        else:
+            for _ in range(max(1, self.num_images // _size(example))):
+                yield map_tensors(draw, example)
+
+
 def calibration_batches(
-    example: object, images: Iterable[Tensor] | None, num_images: int, batch_size: int, seed: int = 0
+    example: object, images: ImageSource | None, num_images: int, batch_size: int, seed: int = 0
 ) -> list[Batch]:
-    """Batches that stay on the example's device; the same for the same arguments.
+    """Batches that stay on the example's device; the same for the same arguments, on every rank.
 
     Args:
         example: One batch of input for the network.
-        images: Batches of normalised images of shape (N, C, H, W), of any sizes; None: N(0, 1) like the example.
+        images: Normalised images of any sizes; None: N(0, 1) like the example.
         num_images: Images in all; of given ones the first.
         batch_size: Images per batch.
         seed: Seeds the noise.
     """
     if images is None:
-        return _noise(example, num_images, batch_size, seed)
-    found, left = [], num_images
-    for batch in [images] if isinstance(images, Tensor) else images:
-        found.append(batch[:left].to(example) if isinstance(example, Tensor) else batch[:left])
-        left -= len(found[-1])
-        if left <= 0:
-            break
-    if not found:
-        raise ValueError('images: the source is empty; give at least one batch')
+        return list(NormalInputs(example, num_images, batch_size, seed))
+    found = [batch.to(example) if isinstance(example, Tensor) else batch for batch in images.first(num_images)]
     if len({batch.shape[1:] for batch in found}) > 1:
         return found  # of different sizes: as they came
     return list(torch.cat(found).split(batch_size))
@@ -42,20 +69,6 @@ def calibration_batches(
 def small_sample(batch: Batch) -> Batch:
     """The first two images of a batch, to try things on; networks may squeeze a batch of one."""
     return batch[:2] if isinstance(batch, Tensor) else batch
-
-
-def _noise(example: object, num_images: int, batch_size: int, seed: int) -> list[Batch]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(like: Tensor, count: int | None = None) -> Tensor:
-        if not like.is_floating_point():
-            return like
-        shape = like.shape if count is None else (count, *like.shape[1:])
-        return torch.randn(shape, generator=generator).to(like)
-
-    if isinstance(example, Tensor) and example.dim() > 1 and example.is_floating_point():
-        return [draw(example, min(batch_size, num_images - start)) for start in range(0, num_images, batch_size)]
-    return [map_tensors(draw, example) for _ in range(max(1, num_images // _size(example)))]
 
 
 def _size(example: object) -> int:

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
-from mmprune.images.base import Synthesizer
 from mmprune.images.image_loss import ImageLoss, move
 from mmprune.images.inverted_network import InvertedNetwork
 from mmprune.images.phase import Phase
 from mmprune.images.pixel_range import checked_clamp, pixel_range
 from mmprune.images.store import ImageStore
+from mmprune.images.synthesizer import Synthesizer
 from mmprune.measure.layout import bears_channels_last
 from mmprune.registry import SYNTHESIZERS
 from mmprune.storage.cache import content_key

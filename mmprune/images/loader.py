@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from mmengine.config import Config
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from mmprune.errors import ConfigError
+from mmprune.images.source import ImageSource
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-class LoaderImages:
+class LoaderImages(ImageSource):
     """Images drawn from the data set of one of a config's loaders, as the model's preprocessor leaves them.
 
-    Labels are dropped. May be iterated several times and gives the same images each time; every process of a
-    distributed run gets all of them, so that all cut and repair alike.
+    Labels are dropped. Every process of a distributed run reads all of them.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, loader: str, num_images: int, seed: int | None = None) -> None:
@@ -39,17 +39,21 @@ class LoaderImages:
         if cfg.get(loader) is None:
             raise ConfigError(f'pruning.images: this config has no {loader}')
         self._cfg, self._key, self._model = cfg[loader], loader, model
-        self._num_images, self._seed, self._loader = num_images, seed or 0, None
+        self._wanted, self._seed, self.origin = num_images, seed or 0, f'images of {loader}, no labels'
+
+    @property
+    def num_images(self) -> int:
+        """Images in all."""
+        return len(self._loader.dataset)
 
     def __iter__(self) -> Iterator[Tensor]:
-        if self._loader is None:
-            self._loader = self._build()
         for batch in self._loader:
             with torch.no_grad():
                 images = self._model.data_preprocessor(batch, training=False)['inputs']
             yield images
 
-    def _build(self) -> DataLoader:
+    @cached_property
+    def _loader(self) -> DataLoader:
         try:
             dataset = DATASETS.build(self._cfg['dataset'])
             if hasattr(dataset, 'full_init'):
@@ -60,7 +64,7 @@ class LoaderImages:
         collate = dict(self._cfg.get('collate_fn') or dict(type='pseudo_collate'))
         workers = self._cfg.get('num_workers', 0)
         return DataLoader(
-            Subset(dataset, order[: self._num_images].tolist()),
+            Subset(dataset, order[: self._wanted].tolist()),
             batch_size=self._cfg.get('batch_size') or 1,
             num_workers=workers,
             collate_fn=partial(FUNCTIONS.get(collate.pop('type')), **collate),

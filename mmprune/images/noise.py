@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mmprune.graph.scope import Scope
-from mmprune.images.base import Synthesizer
+from mmprune.images.source import ImageSource
 from mmprune.images.store import ImageStore
+from mmprune.images.synthesizer import Synthesizer
 from mmprune.registry import SYNTHESIZERS
 from mmprune.storage.cache import content_key
 
@@ -24,8 +25,8 @@ BATCH_PIXELS = 250_000
 GRAY = 0.8
 
 
-class Noise(Synthesizer):
-    """Batches of random images: an iterable that gives the same images every time, on every rank.
+class Noise(Synthesizer, ImageSource):
+    """Batches of random images, the same on every rank.
 
     It can stand wherever images are wanted (``images=`` of :func:`mmprune.prune`), and writes them to disk where a
     set of files is wanted (:meth:`prepare`).
@@ -36,8 +37,7 @@ class Noise(Synthesizer):
         [(20, 3, 32, 32), (20, 3, 32, 32), (10, 3, 32, 32)]
     """
 
-    #: All ranks of a distributed run get the same batches (a data loader gives every rank its own).
-    is_replicated = True
+    origin, is_noise = 'noise images, no data', True
 
     def __init__(
         self,
@@ -106,6 +106,8 @@ class Noise(Synthesizer):
 class GaussianNoise(Noise):
     """Independent N(0, 1) pixels. Arguments as in :class:`Noise`."""
 
+    origin = 'Gaussian-noise images, no data'
+
     def _batch(self, count: int, generator: torch.Generator) -> Tensor:
         return torch.randn(count, *self.shape, generator=generator)
 
@@ -119,6 +121,8 @@ class PinkNoise(Noise):
         gray: Share of the variance that all colour channels have in common, in [0, 1].
         kwargs: As in :class:`Noise`.
     """
+
+    origin = 'pink-noise images, no data'
 
     def __init__(self, exponent: float = 1.0, gray: float = 0.0, **kwargs: object) -> None:
         super().__init__(**kwargs)

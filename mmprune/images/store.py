@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmprune.images.source import ImageSource
 from mmprune.storage.files import write_atomically
 
 SCHEMA_VERSION = 1
@@ -20,7 +21,7 @@ SCHEMA_VERSION = 1
 MOST_IMAGES = 10_000_000
 
 
-class ImageStore:
+class ImageStore(ImageSource):
     """Batches of normalised images (N, C, H, W), float32, in a folder that is named after what decides the images.
 
     Every batch is an uncompressed ``.npy`` file, read by memory map, and a ``.json`` beside it with its checksum and
@@ -41,9 +42,6 @@ class ImageStore:
         >>> len(store), store.num_images, tuple(next(iter(store)).shape), tuple(store.image(7).shape)
         (50, 12800, (256, 3, 32, 32), (3, 32, 32))
     """
-
-    #: All ranks of a distributed run get the same batches.
-    is_replicated = True
 
     def __init__(self, folder: str | Path, device: str | torch.device = 'cpu') -> None:
         """Open what :meth:`create` made.
@@ -86,7 +84,7 @@ class ImageStore:
 
     def __iter__(self) -> Iterator[Tensor]:
         for index in range(len(self)):
-            yield torch.from_numpy(np.array(self._batch(index)[: self._count(index)])).to(self.device)
+            yield torch.from_numpy(np.array(self._batch(index))).to(self.device)
 
     def image(self, index: int) -> Tensor:
         """One image (C, H, W) on the CPU."""
@@ -103,6 +101,12 @@ class ImageStore:
         return _read_json(self._path(index).with_suffix('.json')) or {}
 
     @property
+    def origin(self) -> str:
+        """What kind of images they are; see the base class."""
+        maker = str(self.meta.get('what', '')).partition(':')[0]
+        return f'synthetic images{f" ({maker})" if maker else ""}, no data'
+
+    @property
     def seconds(self) -> float:
         """Seconds that making the images took, whichever run made them; 0 where nobody took the time."""
         return sum(self.facts(index).get('seconds', 0.0) for index in range(len(self)))
@@ -111,14 +115,6 @@ class ImageStore:
         """The same set with batches on another device."""
         other = copy(self)
         other.device = torch.device(device)
-        return other
-
-    def first(self, num_images: int) -> ImageStore:
-        """The set's first images as a set of its own."""
-        if not 1 <= num_images <= self.num_images:
-            raise ValueError(f'num_images: between 1 and {self.num_images}, got {num_images!r}')
-        other = copy(self)
-        other.num_images = num_images
         return other
 
     @property
@@ -165,9 +161,6 @@ class ImageStore:
         return self.folder / _name(index)
 
     def _stored(self, index: int) -> int:
-        return min(self.batch_size, self.meta['num_images'] - index * self.batch_size)
-
-    def _count(self, index: int) -> int:
         return min(self.batch_size, self.num_images - index * self.batch_size)
 
     def _check_index(self, index: int) -> int:

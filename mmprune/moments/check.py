@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmprune.graph.site import Norm, Site
+from mmprune.images.source import ImageSource
 from mmprune.moments.chain import UnknownMomentsError, branch_moments
 from mmprune.moments.correlation import (
     correlation,
@@ -45,7 +46,7 @@ class MomentCheck:
 
 
 def check_moments(
-    sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None, images: Iterable[Tensor] | None = None
+    sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None, images: ImageSource | None = None
 ) -> list[MomentCheck]:
     """Compare the model with the running variances, and with measured activations where images are given.
 

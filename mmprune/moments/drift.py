@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.graph.site import Site
+from mmprune.images.source import ImageSource
 from mmprune.moments.measure import batch_statistics
 
 #: Mean and variance of a batch norm's input, each of shape ``(c,)``, float64.
@@ -33,7 +34,7 @@ def watch_norms() -> Iterator[Callable[[], Statistics]]:
 
 
 @torch.no_grad()
-def norm_statistics(forward: Callable[[Tensor], object], images: Iterable[Tensor]) -> Statistics:
+def norm_statistics(forward: Callable[[Tensor], object], images: ImageSource) -> Statistics:
     """Mean and variance of every batch norm's input when all batches normalise themselves.
 
     Args:
@@ -73,7 +74,7 @@ class DriftCorrection:
         for norm in site.norms:
             self._gone.setdefault(norm.module, []).append(norm.index.cpu()[gone])
 
-    def apply(self, forward: Callable[[Tensor], object], images: Iterable[Tensor]) -> int:
+    def apply(self, forward: Callable[[Tensor], object], images: ImageSource) -> int:
         """Measure the changed network on the same images and move its statistics.
 
         Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.graph.site import Branch
 from mmprune.graph.tracing import watching
+from mmprune.images.source import ImageSource
 from mmprune.moments.chain import Moments
 
 #: How many numbers are taken into a sum at a time.
@@ -61,7 +62,7 @@ def samples_of(branch: Branch, value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure_moments(
-    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: Iterable[Tensor], normalise: bool = False
+    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: ImageSource, normalise: bool = False
 ) -> list[Moments]:
     """Moments of the units at the input of every branch, over all images and positions.
 
@@ -91,7 +92,7 @@ def measure_moments(
 
 @torch.no_grad()
 def measure_sizes(
-    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: Iterable[Tensor]
+    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: ImageSource
 ) -> list[tuple[int, ...]]:
     """Height and width of every branch's input; one batch is enough."""
     sizes: list[tuple[int, ...]] = [()] * len(branches)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from mmprune.graph.scope import Scope
+from mmprune.images.source import ImageSource
 from mmprune.options import Checked
 from mmprune.report.report import LayerRow
 from mmprune.restorers.base import Restorer
 
-Images = Iterable[Tensor] | None
+Images = ImageSource | None
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Pruner(Checked, ABC):
 
         Args:
             scope: The network and where to prune.
-            images: Batches of normalised images for criteria that want them.
+            images: For criteria that want them.
             fraction: Share of the full removal to do now, in (0, 1]; iterative schedules raise it step by step.
             dense_widths: Width of every group before the first step of a schedule; None at the first step.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from mmprune.distortion.cuts import ChannelCut
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import matches
 from mmprune.graph.scope import Scope
+from mmprune.images.source import ImageSource
 from mmprune.measure.complexity import CostModel
 from mmprune.measure.latency import FAST_MULTIPLE, LatencyModel
 from mmprune.report.report import LayerRow
@@ -59,7 +60,7 @@ class Widths:
         return max(group.width, (self.dense_widths or {}).get(group.name, group.width))
 
     def allocated(
-        self, allocator: Allocator, scores: Mapping[str, Tensor], images: Iterable[Tensor] | None
+        self, allocator: Allocator, scores: Mapping[str, Tensor], images: ImageSource | None
     ) -> tuple[dict[str, int], str]:
         """The kept units of every group by an allocator, at its ratio or at the one that meets its budget.
 

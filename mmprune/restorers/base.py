@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from mmprune.graph.site import Site
+from mmprune.images.source import ImageSource
 from mmprune.options import Checked
 
 
@@ -26,7 +27,7 @@ class Restorer(Checked, ABC):
     #: How reports name what the restorer used, so that nobody takes a repair with data for a data-free one.
     uses = 'no data'
 
-    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
         """The images that the other methods are given: the run's own, if any; noise for those that live on it.
 
         Args:
@@ -39,7 +40,7 @@ class Restorer(Checked, ABC):
         self,
         sites: Sequence[Site],
         forward: Callable[[Tensor], object] | None = None,
-        images: Iterable[Tensor] | None = None,
+        images: ImageSource | None = None,
     ) -> None:
         """Look at the dense network before anything changes.
 
@@ -61,7 +62,5 @@ class Restorer(Checked, ABC):
         """
         return 'this restorer works on the whole network'
 
-    def restore_model(
-        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
-    ) -> None:
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Repair the sliced network as a whole (e.g. its batch-norm statistics)."""

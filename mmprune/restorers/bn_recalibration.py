@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.graph.site import Site
+from mmprune.images.source import ImageSource
 from mmprune.moments import DriftCorrection, norm_statistics
 from mmprune.registry import RESTORERS
 from mmprune.restorers.base import Restorer
@@ -40,7 +41,7 @@ class BNRecalibration(Restorer):
         self,
         sites: Sequence[Site],
         forward: Callable[[Tensor], object] | None = None,
-        images: Iterable[Tensor] | None = None,
+        images: ImageSource | None = None,
     ) -> None:
         """Measure the dense network on the images if it is the control."""
         if self.control:
@@ -51,9 +52,7 @@ class BNRecalibration(Restorer):
         self._drift.cut(site, keep)
         return super().restore_site(site, keep)
 
-    def restore_model(
-        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
-    ) -> None:
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Average the batch statistics of the sliced network over all batches."""
         if self.control:
             self._drift.apply(forward, images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Site
+from mmprune.images.source import ImageSource
 from mmprune.moments import Moments, UnknownMomentsError, branch_moments, chain_key
 from mmprune.options import NonNegative
 from mmprune.registry import RESTORERS
@@ -66,7 +67,7 @@ class LBYL(MixingRestorer):
         self,
         sites: Sequence[Site],
         forward: Callable[[Tensor], object] | None = None,
-        images: Iterable[Tensor] | None = None,
+        images: ImageSource | None = None,
     ) -> None:
         """Remember the original filters, and for an automatic λ2 what the norms tell about the activations."""
         super().prepare(sites, forward, images)
@@ -77,9 +78,7 @@ class LBYL(MixingRestorer):
                     with suppress(UnknownMomentsError):
                         self._moments[site.name, chain_key(branch)] = branch_moments(site, branch)
 
-    def restore_model(
-        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
-    ) -> None:
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Nothing is left to do; forget what was remembered."""
         super().restore_model(model, forward, images)
         self._moments = {}

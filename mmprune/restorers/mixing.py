@@ -7,13 +7,14 @@ scale matrix ``Z`` of shape ``(n, m)`` (kept rows are unit vectors), the reader'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Norm, Site
+from mmprune.images.source import ImageSource
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.slicing import complement
 
@@ -139,7 +140,7 @@ class MixingRestorer(Restorer):
         self,
         sites: Sequence[Site],
         forward: Callable[[Tensor], object] | None = None,
-        images: Iterable[Tensor] | None = None,
+        images: ImageSource | None = None,
     ) -> None:
         """Remember the original filters of every site."""
         self._filters = {site.name: _own_filters(site) for site in sites if not _unsupported(site)}
@@ -161,9 +162,7 @@ class MixingRestorer(Restorer):
                 mix_reader(branch, keep, coefficients)
         return ''
 
-    def restore_model(
-        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
-    ) -> None:
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Nothing is left to do; forget the remembered filters."""
         self._filters = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Site
+from mmprune.images.source import ImageSource
 from mmprune.moments import (
     DriftCorrection,
     HermiteTerms,
@@ -85,7 +86,7 @@ class MomentRestoration(Restorer):
         self._sizes: dict[str, tuple[int, ...]] = {}
         self._drift = DriftCorrection()
 
-    def images_for(self, example: object, images: Iterable[Tensor] | None) -> Iterable[Tensor] | None:
+    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
         """The images that :meth:`prepare` is given: the run's own, or noise of the example's shape."""
         if self.moments == 'images':
             return images
@@ -95,7 +96,7 @@ class MomentRestoration(Restorer):
         self,
         sites: Sequence[Site],
         forward: Callable[[Tensor], object] | None = None,
-        images: Iterable[Tensor] | None = None,
+        images: ImageSource | None = None,
     ) -> None:
         """Measure moments, sizes or drift on the dense network, as far as they are asked for."""
         self.measured.clear()
@@ -138,9 +139,7 @@ class MomentRestoration(Restorer):
         self._drift.cut(site, keep)
         return ''
 
-    def restore_model(
-        self, model: nn.Module, forward: Callable[[Tensor], object], images: Iterable[Tensor] | None
-    ) -> None:
+    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Move running statistics as they moved on the noise."""
         self.measured.clear()
         if images is not None:

@@ -16,7 +16,7 @@ from mmprune.errors import ConfigError
 from mmprune.graph.find import find_groups
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
-from mmprune.images import GaussianNoise
+from mmprune.images import GaussianNoise, as_source
 from mmprune.models import CIFARVGG, CIFARDenseNet, CIFARResNet
 from tests.oracles import redundancy_graph as literal
 from tests.ranks import in_ranks
@@ -54,7 +54,7 @@ def prepared(model, images=None, size=16, **options):
     scope = Scope.of(model, example)
     groups = [g for g in find_groups(model, scope.forward, example, scope.targets) if g.prunable]
     with tracing_mode(model):
-        criterion.prepare(groups, scope.forward, criterion.images_for(example, images))
+        criterion.prepare(groups, scope.forward, criterion.images_for(example, as_source(images)))
     return criterion, groups
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from mmprune.distortion import CurveMeasurer, check_additivity
 from mmprune.graph.scope import Scope
+from mmprune.images import as_source
 from mmprune.pruners.weight import weight_cut
 from mmprune.report.plots import plot_additivity
 from tests.test_distortion.networks import make
@@ -25,7 +26,7 @@ class Apart(nn.Module):
 def check(net, images, **options):
     cuts = [weight_cut(name, m) for name, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     measurer = CurveMeasurer(num_images=len(images), points=10, worst_case=False, cache=False)
-    return check_additivity(cuts, Scope.of(net, images[:1]), measurer, [images], samples=12, **options)
+    return check_additivity(cuts, Scope.of(net, images[:1]), measurer, as_source(images), samples=12, **options)
 
 
 def test_separate_layers_add_up_exactly():

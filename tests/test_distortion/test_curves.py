@@ -12,6 +12,7 @@ from mmprune.distortion.curves import output_errors
 from mmprune.errors import ConfigError
 from mmprune.graph.find import find_groups
 from mmprune.graph.scope import Scope
+from mmprune.images import as_source
 from mmprune.pruners.weight import WeightPruner, weight_cut
 from mmprune.surgery.masking import attach_mask
 from tests.oracles.rate_distortion import literal_curve
@@ -46,7 +47,7 @@ def joined(net, batch):
 def test_equal_to_the_literal_loop(name, worst_case):
     net, images = make(name), images_of()
     state = {key: value.clone() for key, value in net.state_dict().items()}
-    curves = measurer(worst_case=worst_case).measure(cuts_of(net), scope_of(net), [images])
+    curves = measurer(worst_case=worst_case).measure(cuts_of(net), scope_of(net), as_source(images))
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in state.items())
     for layer, (kept, distortion) in curves.items():
         expected = literal_curve(net, joined, layer, kept, [images], worst_case)
@@ -60,7 +61,7 @@ def test_channels_equal_the_literal_loop():
     groups = [g for g in find_groups(net, scope.forward, scope.example, scope.targets) if g.prunable]
     scores = {g.name: torch.rand(g.width) for g in groups}
     cuts = [ChannelCut(g.name, g.readers, scores[g.name]) for g in groups]
-    curves = measurer().measure(cuts, scope, [images])
+    curves = measurer().measure(cuts, scope, as_source(images))
     for group in groups:
 
         def zero(pruned, kept, group=group):
@@ -76,7 +77,7 @@ def test_channels_equal_the_literal_loop():
 
 def test_what_never_runs_has_no_distortion_and_is_not_pruned():
     net = make('shared')
-    curves = measurer().measure(cuts_of(net), scope_of(net), [images_of()])
+    curves = measurer().measure(cuts_of(net), scope_of(net), as_source(images_of()))
     assert not curves['unused'][1].any()
     report = mmprune.prune(
         net,
@@ -107,7 +108,8 @@ def test_masked_weights_count_as_gone():
     mask = torch.rand(weight.shape) > 0.5
     attach_mask(net.blocks[0].conv1, mask)
     (cut,) = [cut for cut in cuts_of(net) if cut.name == 'blocks.0.conv1']
-    kept, distortion = measurer(grid='absolute', points=20).measure([cut], scope_of(net), [images_of()])[cut.name]
+    curves = measurer(grid='absolute', points=20).measure([cut], scope_of(net), as_source(images_of()))
+    kept, distortion = curves[cut.name]
     assert kept[0] == mask.sum() and distortion[0] == 0 and (kept[1:] < mask.sum()).all()
     expected = literal_curve(net, joined, cut.name, kept, [images_of()])
     torch.testing.assert_close(distortion, expected, rtol=1e-5, atol=1e-8)
@@ -118,7 +120,7 @@ def test_the_same_noise_every_time_and_images_when_there_are_some():
     cut = cuts_of(net)[:1]
 
     def curve(given, **options):
-        return measurer(num_images=8, **options).measure(cut, scope_of(net), given)['stem'][1]
+        return measurer(num_images=8, **options).measure(cut, scope_of(net), as_source(given))['stem'][1]
 
     assert torch.equal(curve(None), curve(None))
     assert not torch.equal(curve(None), curve(None, seed=1))
@@ -126,7 +128,7 @@ def test_the_same_noise_every_time_and_images_when_there_are_some():
     assert not torch.equal(curve(None), curve([images]))
     assert torch.equal(curve([images]), curve([images[:8]]))
     assert torch.allclose(curve([images]), curve(iter(images.split(3)), batch_size=5))
-    assert 'no data' in measurer().describe(None) and 'no data' not in measurer().describe([images])
+    assert 'no data' in measurer().describe(None) and 'no data' not in measurer().describe(as_source(images))
 
 
 def test_cache_is_found_by_content_only(tmp_path, monkeypatch):
@@ -140,7 +142,7 @@ def test_cache_is_found_by_content_only(tmp_path, monkeypatch):
 
     def measure(**options):
         calls.clear()
-        curves = measurer(cache=tmp_path, **options).measure(cuts_of(net), scope_of(net), [images])
+        curves = measurer(cache=tmp_path, **options).measure(cuts_of(net), scope_of(net), as_source(images))
         return len(calls), curves
 
     number, first = measure()
@@ -171,10 +173,10 @@ def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(CurveMeasurer, '_curve', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        measurer(cache=tmp_path).measure(cuts_of(net), scope_of(net), [images_of()])
+        measurer(cache=tmp_path).measure(cuts_of(net), scope_of(net), as_source(images_of()))
     assert len(list(tmp_path.glob('*.json'))) == 3
     left[0] = 6
-    measurer(cache=tmp_path).measure(cuts_of(net), scope_of(net), [images_of()])
+    measurer(cache=tmp_path).measure(cuts_of(net), scope_of(net), as_source(images_of()))
     assert left[0] == 0
     assert json.loads(next(tmp_path.glob('*.json')).read_text())['kept']
 
@@ -205,7 +207,7 @@ def _measure(folder):
     rank, net, seen = torch.distributed.get_rank(), make('in place'), []
     original = CurveMeasurer._curve
     CurveMeasurer._curve = lambda self, *args: (seen.append(args[0].name), original(self, *args))[1]
-    images = [images_of()] if rank == 0 else [images_of() + 5]  # only the first rank's count
+    images = as_source([images_of()] if rank == 0 else [])  # belong to all ranks
     curves = measurer().measure(cuts_of(net), scope_of(net), images)
     torch.save((curves, seen), f'{folder}/{rank}.pt')
 
@@ -215,7 +217,7 @@ def _measure(folder):
 def test_ranks_share_the_layers_and_agree(tmp_path, world):
     in_ranks(partial(_measure, tmp_path), world, tmp_path)
     net = make('in place')
-    alone = measurer().measure(cuts_of(net), scope_of(net), [images_of()])
+    alone = measurer().measure(cuts_of(net), scope_of(net), as_source(images_of()))
     ranks = [torch.load(tmp_path / f'{rank}.pt') for rank in range(world)]
     shares = [seen for _, seen in ranks]
     assert sorted(sum(shares, [])) == sorted(alone) and max(map(len, shares)) - min(map(len, shares)) <= 1

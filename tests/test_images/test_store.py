@@ -50,14 +50,14 @@ def test_what_is_done_to_an_image_does_not_reach_the_disk(store):
     assert contents(store) == before and not (store.image(3) == 7).all()
 
 
-def test_the_first_images_are_a_set_too(whole):
+def test_the_first_images_and_their_description(whole):
     part = whole.first(11)
-    assert [len(batch) for batch in part] == [8, 3] and len(part) == 2
+    assert [len(batch) for batch in part] == [8, 3]
     assert torch.equal(torch.cat(list(part)), torch.cat(list(whole))[:11])
+    assert part.describe() == '11 synthetic images (DeepInversion), no data'
+    assert whole.first(21).describe() == whole.describe() == '20 synthetic images (DeepInversion), no data'
     with pytest.raises(IndexError):
-        part.image(11)
-    with pytest.raises(ValueError, match='between 1 and 20'):
-        whole.first(21)
+        whole.image(20)
 
 
 def test_stands_wherever_images_are_wanted_and_travels_to_worker_processes(whole):

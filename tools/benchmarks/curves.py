@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from mmprune.distortion import CurveMeasurer  # noqa: E402
 from mmprune.graph.scope import Scope  # noqa: E402
+from mmprune.images import as_source  # noqa: E402
 from mmprune.pruners.weight import weight_cut  # noqa: E402
 from mmprune.registry import MODELS  # noqa: E402
 from mmprune.storage.files import write_atomically  # noqa: E402
@@ -75,7 +76,8 @@ def main() -> None:
     with multiprocessing.get_context('spawn').Pool(1) as other:
         other.apply(literal, ('head.fc', torch.tensor([0]), args.images))  # imports take time, too
         for name in list(layers)[args.every // 2 :: args.every]:
-            ours, seconds, cpu = timed(partial(measurer.measure, [weight_cut(name, layers[name])], scope, [images]))
+            cuts = [weight_cut(name, layers[name])]
+            ours, seconds, cpu = timed(partial(measurer.measure, cuts, scope, as_source(images)))
             kept, curve = ours[name]
             expected, literal_s, literal_cpu = other.apply(literal, (name, kept, args.images))
             error = float(((curve - expected).abs() / expected.max().clamp_min(1e-30)).max())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 
 from mmprune.engine.hooks.distillation_hook import DistillationHook
 from mmprune.engine.hooks.report_hook import ReportHook
@@ -33,6 +32,7 @@ from mmprune.engine.teacher import fingerprint, keep_teacher, recall_teacher
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope, unwrap
 from mmprune.images.loader import LoaderImages
+from mmprune.images.source import ImageSource
 from mmprune.measure.health import refuse_bad_numbers
 from mmprune.options import build, under
 from mmprune.pipeline import Pipeline, seed_everything
@@ -181,7 +181,7 @@ class PruningHook(Hook):
             report.warnings.append(UNTRAINED)
             runner.logger.warning(UNTRAINED)
 
-    def _images(self, runner: Runner, scope: Scope) -> Iterable[Tensor] | None:
+    def _images(self, runner: Runner, scope: Scope) -> ImageSource | None:
         """The images for parts that want them; synthetic ones are made from the dense network, or found again."""
         settings = self.settings
         if settings.needs_teacher:

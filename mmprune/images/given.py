@@ -1,0 +1,142 @@
+"""Images that a user gives from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+import torch
+from mmengine.dist import all_gather_object, get_world_size
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmprune.errors import ConfigError
+from mmprune.images.source import ImageSource
+from mmprune.storage.cache import content_key
+
+
+def as_source(images: Iterable[Tensor] | ImageSource | None, like: object = None) -> ImageSource | None:
+    """What a user gives as ``images``, as a source; sources stay what they are.
+
+    In a distributed run all ranks call this together: where their first batches differ, each rank has images of its
+    own, which belong to the whole.
+
+    Args:
+        images: Batches (N, C, H, W) in a list, a loader or anything else that can be iterated (a generator, too), or
+            one tensor, or None.
+        like: Tensor on whose device, and in whose precision, the batches are to be.
+
+    Raises:
+        ConfigError: There are no batches, or they are no tensors.
+    """
+    if images is None or isinstance(images, ImageSource):
+        return images
+    like = like if isinstance(like, Tensor) else None
+    source, device = GivenImages(images, like), None if like is None else like.device
+    firsts = [next(iter(source), None)]
+    if get_world_size() > 1:
+        firsts = all_gather_object(None if firsts[0] is None else content_key(firsts[0]))
+    if all(first is None for first in firsts):
+        raise ConfigError('images: the image source is empty; give at least one batch')
+    return source if len(firsts) == 1 or len(set(firsts)) == 1 else RankImages(source, device)
+
+
+class GivenImages(ImageSource):
+    """Batches from an iterable; one that ends when it is read is kept in memory as far as it was read."""
+
+    origin = 'images, no labels'
+
+    def __init__(self, images: Iterable[Tensor], like: Tensor | None = None) -> None:
+        """Arguments as in :func:`as_source`."""
+        images = [images] if isinstance(images, Tensor) else images
+        if not isinstance(images, Iterable):
+            raise ConfigError(f'images: batches (N, C, H, W) in a list or a loader, got {type(images).__name__}')
+        self.num_images = _count(images)
+        self._images, self._like = Recording(images) if isinstance(images, Iterator) else images, like
+        self._seed = torch.initial_seed()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        is_loader = isinstance(self._images, DataLoader)
+        for batch in shuffled_alike(self._images, self._seed) if is_loader else self._images:
+            if not isinstance(batch, Tensor) or not batch.dim():
+                raise ConfigError(
+                    f'images: batches must be tensors (N, C, H, W), without labels, got {type(batch).__name__}'
+                )
+            if len(batch):
+                yield batch if self._like is None else _move(batch, self._like)
+
+
+class RankImages(ImageSource):
+    """Images of which each rank has its own, e.g. from a loader with a distributed sampler."""
+
+    origin, is_replicated = GivenImages.origin, False
+
+    def __init__(self, own: ImageSource, device: torch.device | None = None) -> None:
+        """Put together what the ranks have; all of them make theirs.
+
+        Args:
+            own: This rank's images.
+            device: Where all images are to be; None: where this rank's own are.
+        """
+        self._own, self._device = own, device
+        counts = all_gather_object(own.num_images)
+        self.num_images = None if None in counts else sum(counts)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        own, device = iter(self._own), self._device or torch.device('cpu')
+        while True:
+            batch = next(own, None)
+            device = device if batch is None else batch.device
+            batches = all_gather_object(None if batch is None else batch.cpu())
+            if all(other is None for other in batches):
+                return
+            yield from (other.to(device) for other in batches if other is not None)
+
+    def share(self, most: int | None = None) -> Iterator[Tensor]:
+        """This rank's own images; see the base class."""
+        return self._own.parts(most)
+
+
+class Recording:
+    """An iterator that can be iterated again: what came out of it is kept."""
+
+    def __init__(self, iterator: Iterator[Tensor]) -> None:
+        """Keep what comes out of ``iterator``, as far as somebody asks for it."""
+        self._iterator, self._seen = iterator, []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        position = 0
+        while True:
+            if position == len(self._seen):
+                try:
+                    self._seen.append(next(self._iterator))
+                except StopIteration:
+                    return
+            yield self._seen[position]
+            position += 1
+
+
+def shuffled_alike(loader: DataLoader, seed: int) -> Iterator[Tensor]:
+    """A loader's batches in the order to which this seed shuffles them, whatever was drawn before."""
+    generators = [torch.default_generator, *([loader.generator] if loader.generator is not None else [])]
+    before = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
+        batches = iter(loader)
+        first = list(islice(batches, 1))  # samplers draw when they are asked for the first time
+    finally:
+        for generator, state in zip(generators, before):
+            generator.set_state(state)
+    yield from chain(first, batches)
+
+
+def _move(batch: Tensor, like: Tensor) -> Tensor:
+    return batch.to(like) if batch.is_floating_point() and like.is_floating_point() else batch.to(like.device)
+
+
+def _count(images: Iterable[Tensor]) -> int | None:
+    """Images in all, where that can be known without reading them."""
+    if isinstance(images, (list, tuple)) and all(isinstance(batch, Tensor) and batch.dim() for batch in images):
+        return sum(map(len, images))
+    return None
