@@ -1,4 +1,4 @@
-"""How far the student's features are from the teacher's, and how much every supervision point counts."""
+"""Distance of the student's features to the teacher's, and the weights of the points where it is taken."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _single(feature: Tensor) -> Tensor:
 
 
 def _is_frozen(norm: nn.Module) -> bool:
-    """Whether the host holds a norm fixed (``frozen_stages``)."""
+    """True for a norm that the host holds fixed (``frozen_stages``)."""
     return norm.weight is not None and not norm.weight.requires_grad
 
 

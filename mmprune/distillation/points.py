@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.nn.modules.conv import _ConvNd
 
 from mmprune.distillation.part import Part
 from mmprune.errors import ConfigError
 from mmprune.graph.chain import ACTIVATIONS, POOLS
+from mmprune.graph.patterns import matches
 from mmprune.graph.tracing import real_maps, tracing_mode, watching
 from mmprune.surgery.slicing import MASK, widths
 
@@ -79,10 +80,10 @@ def find_points(
     return found
 
 
-def _behind_whole_layers(student: Part, teacher: Part, record: _Record, include_untouched: bool) -> dict:
+def _behind_whole_layers(student: Part, teacher: Part, record: _Record, include_untouched: bool) -> dict[Node, str]:
     """Operation that makes the tensor → path of the module that returns it, in forward order."""
     dense = dict(teacher.modules())
-    found: dict[object, str] = {}
+    found: dict[Node, str] = {}
     for name, module in student.modules():
         if not isinstance(module, (_ConvNd, nn.Linear)) or module not in record.made_by:
             continue
@@ -100,13 +101,11 @@ def _behind_whole_layers(student: Part, teacher: Part, record: _Record, include_
 
 def _named(record: _Record, patterns: str | Sequence[str]) -> list[Point]:
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    root = f'{record.part.names[0]}.' if len(record.part.names) == 1 else ''
+    roots = record.part.names if len(record.part.names) == 1 else ()
     names = [name for name in record.order if name]
     chosen = set()
     for pattern in patterns:
-        matched = [
-            name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix(root), pattern)
-        ]
+        matched = [name for name in names if matches(name, [pattern], roots)]
         if not matched:
             raise ConfigError(
                 f'pruning.distillation.points: the pattern {pattern!r} matches no module that runs '
@@ -130,8 +129,8 @@ class _Record:
 
     def __init__(self, part: Part, example: Tensor) -> None:
         self.part, self.order, self.made_by = part, {}, {}
-        self._returned_by: dict[object, list[str]] = {}
-        self._users: dict[object, list[object]] = {}
+        self._returned_by: dict[Node, list[str]] = {}
+        self._users: dict[Node, list[Node | None]] = {}
         names, calls = {module: name for name, module in part.modules()}, []
 
         def note(module: nn.Module, args: object, output: object) -> None:
@@ -152,7 +151,7 @@ class _Record:
         self.output = outputs[-1].grad_fn
         self._link([out.grad_fn for out in outputs])
 
-    def _link(self, outputs: Sequence[object]) -> None:
+    def _link(self, outputs: Sequence[Node]) -> None:
         """Who uses what; leaving the network is a use as well."""
         for fn in outputs:
             self._users.setdefault(fn, []).append(None)
@@ -167,7 +166,7 @@ class _Record:
                     seen.add(source)
                     stack.append(source)
 
-    def chain(self, fn: object) -> list[object]:
+    def chain(self, fn: Node) -> list[Node]:
         """The operation and those behind it, up to the last before the next layer or fork."""
         chain = [fn]
         while True:
@@ -179,7 +178,7 @@ class _Record:
             fn = users[0]
             chain.append(fn)
 
-    def module_at(self, chain: Sequence[object]) -> str | None:
+    def module_at(self, chain: Sequence[Node]) -> str | None:
         """The outermost module that returns the last possible tensor of a chain; containers only if nothing else does.
 
         Shared modules (a block's only ReLU, called twice) and operations that no module returns (an addition inside a
@@ -194,24 +193,24 @@ class _Record:
     def _is_container(self, name: str) -> bool:
         return isinstance(self.part.model.get_submodule(name), (nn.Sequential, nn.Identity))
 
-    def before_pools(self, fn: object) -> object:
+    def before_pools(self, fn: Node) -> Node:
         """The operation before the poolings and reshapes that end the network."""
         while _kind(fn).startswith(PEELED) and fn.next_functions[0][0] is not None:
             fn = fn.next_functions[0][0]
         return fn
 
 
-def _kind(fn: object) -> str:
+def _kind(fn: Node) -> str:
     return type(fn).__name__.lower()
 
 
-def _passes(fn: object) -> bool:
+def _passes(fn: Node) -> bool:
     kind = _kind(fn)
     return not kind.startswith('addmm') and (kind.startswith(PASSED) or any(norm in kind for norm in NORMS))
 
 
-def _is_swish(users: Sequence[object], all_users: dict[object, list[object]]) -> bool:
-    """Whether two uses are x and sigmoid(x) of one product, as mmcv's Swish is written."""
+def _is_swish(users: Sequence[Node | None], all_users: dict[Node, list[Node | None]]) -> bool:
+    """True for two uses that are x and sigmoid(x) of one product, as mmcv's Swish is written."""
     gates = [user for user in users if user is not None and _kind(user).startswith('sigmoid')]
     others = [user for user in users if user is not None and _kind(user).startswith('mul')]
     return len(gates) == len(others) == 1 and all_users.get(gates[0]) == others

@@ -62,7 +62,7 @@ class DistillationWrapper(nn.Module):
 
 
 class _Training(BaseModel):
-    """What a training step runs, and DDP synchronises: the host's parameters, with the distance as their loss."""
+    """Host and distance as one module, for training steps to run and DDP to synchronise."""
 
     def __init__(self, host: BaseModel, loss: FeatureLoss) -> None:
         super().__init__(data_preprocessor=host.data_preprocessor)

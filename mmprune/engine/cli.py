@@ -1,4 +1,4 @@
-"""What the command-line tools share: arguments in the mm manner, and errors that say what to do."""
+"""Arguments in the mm manner and errors that say what to do, for all command-line tools."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _find(node: object, value: str, names: tuple[str, ...] = (), path: str = '')
 
 
 def out_of_memory(error: BaseException) -> str:
-    """What to do about an error if it is that memory ran out; else empty."""
+    """A remedy, if the error is that memory ran out; else an empty text."""
     if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in str(error):
         return ''
     asked = re.search(r'[Tt]ried to allocate ([\d.]+ ?\w+)', str(error))

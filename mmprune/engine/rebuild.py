@@ -1,4 +1,4 @@
-"""What a runner must build anew once its network was cut, because it was made for the old widths."""
+"""Rebuilding of what a runner made for the old widths: DDP, moving averages, the optimiser's memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its run, and whether training can go on from it."""
+"""Resuming: the progress in a checkpoint, and checks that training can go on from it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import numbers
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim import _ParamScheduler
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -20,12 +21,13 @@ from mmprune.report.report import Report
 
 #: Under this key of ``checkpoint['meta']`` a run keeps its progress.
 PROGRESS = 'mmprune'
+Schedulers = Sequence[_ParamScheduler] | Mapping[str, Sequence[_ParamScheduler]]
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
 @dataclass
 class Progress:
-    """How far a pruning run is, as its checkpoints tell.
+    """Progress of a pruning run, as its checkpoints keep it.
 
     Attributes:
         report: What happened.
@@ -86,7 +88,7 @@ def plain(value: object) -> object:
 
 
 def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:
-    """What is wrong with the state that a runner has loaded; empty if nothing is.
+    """A reason why training cannot go on from the state that a runner has loaded; empty if it can.
 
     Args:
         runner: Just resumed.
@@ -114,19 +116,19 @@ def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:
     return '' if whole else 'its log is damaged'
 
 
-def states_of(schedules: object) -> list[dict]:
+def states_of(schedules: Schedulers | None) -> list[dict]:
     """The states of a runner's learning-rate schedules."""
     return [dict(schedule.state_dict()) for schedule in _flat(schedules)]
 
 
-def _flat(schedules: object) -> list:
+def _flat(schedules: Schedulers | None) -> list[_ParamScheduler]:
     if isinstance(schedules, dict):
         schedules = [item for items in schedules.values() for item in items]
     return [item for item in schedules or () if hasattr(item, 'state_dict')]
 
 
 def _alike(known: object, found: object) -> bool:
-    """Whether a loaded value is of the kind of the one that it replaces."""
+    """True for a loaded value of the kind of the one that it replaces."""
     if known is None or found is None:
         return known is None
     if isinstance(known, bool) or isinstance(found, bool):
@@ -143,7 +145,7 @@ def _alike(known: object, found: object) -> bool:
 
 
 def run_problem(checkpoint: Mapping) -> str:
-    """Why no run can go on from a checkpoint; empty if one can."""
+    """A reason why no run can go on from a checkpoint; empty if one can."""
     meta = checkpoint.get('meta') or {}
     if not {'epoch', 'iter'} <= set(meta):
         return (

@@ -17,7 +17,7 @@ from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner
 
 from mmprune.engine.config import PRUNING
-from mmprune.engine.resume import resumed_problem, states_of
+from mmprune.engine.resume import Schedulers, resumed_problem, states_of
 from mmprune.engine.settings import Settings
 from mmprune.errors import CheckpointError, ConfigError, StructureError
 from mmprune.storage.files import PARTIAL, WriteError
@@ -81,7 +81,7 @@ class SafeRunner(Runner):
                 if isinstance(hook, LoggerHook):
                     hook.after_test_epoch = _write_nothing
 
-    def build_param_scheduler(self, scheduler: object) -> object:
+    def build_param_scheduler(self, scheduler: dict | list | Schedulers) -> Schedulers:
         """As in mmengine; remembers the states, for comparison with those that a checkpoint brings."""
         built = super().build_param_scheduler(scheduler)
         self._schedules = states_of(built)

@@ -1,4 +1,4 @@
-"""How much is pruned when: at once, or in steps between epochs."""
+"""Pruning schedules: at once, or in steps between epochs."""
 
 from __future__ import annotations
 

@@ -60,14 +60,14 @@ def prepare_distillation(cfg: Config, distillation: FeatureDistillation, synthes
 
 
 def _is_prepared(dataset: dict) -> bool:
-    """Whether a data set was put together here before."""
+    """True for a data set that was put together here before."""
     if 'datasets' in dataset:
         return any(_is_prepared(item) for item in dataset['datasets'])
     return dataset['type'] in (SYNTHETIC, SUBSET)
 
 
 def _metainfo(dataset: dict, scope: str | None) -> dict:
-    """What a data set's config and class say about its classes, without building it."""
+    """Meta information of a data set, from its config and class, without building it."""
     while inner := dataset.get('dataset') or (dataset.get('datasets') or [None])[0]:
         dataset = inner
     cls = dataset.get('type')

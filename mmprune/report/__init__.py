@@ -1,1 +1,1 @@
-"""What a run tells people: its report, tables, pictures and page."""
+"""Reports, tables, pictures and pages of runs."""

@@ -1,4 +1,4 @@
-"""What a run did, as one object: written to ``report.json``, printed as tables."""
+"""Report of a run as one object: written to ``report.json``, printed as tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Stage:
 
 @dataclass
 class LayerRow:
-    """What became of one group or layer: units before and after, and the reason if they are the same."""
+    """One group or layer: units before and after, and the reason if they are the same."""
 
     name: str
     before: int

@@ -1,4 +1,4 @@
-"""What a pruning run leaves in its work dir, its log and the visualiser's backends."""
+"""Files, table and scalars of a pruning run."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ class ReportHook(Hook):
 
 
 def _scalars(stage: Stage) -> dict[str, float]:
-    """What there is to show of a stage, by names such as ``pruned/accuracy/top1``."""
+    """Metrics and counts of a stage, by names such as ``pruned/accuracy/top1``; those that are finite."""
     values = {**stage.metrics, **{key: count for key in COUNTS if (count := getattr(stage, key))}}
     return {f'{stage.name}/{key}': value for key, value in values.items() if math.isfinite(value)}
 
 
 def _dataset_meta(runner: Runner) -> dict[str, dict]:
-    """What inference wants to know about the classes beside the weights."""
+    """Meta information of the data set (classes, palette), which inference wants beside the weights."""
     for loop in built_loops(runner):
         if metainfo := getattr(loop.dataloader.dataset, 'metainfo', None):
             return {'dataset_meta': plain(metainfo)}
