@@ -92,6 +92,8 @@ def test_files_named_in_the_readmes_exist() -> None:
             assert target.startswith('http') or (path.parent / target).exists(), f'{path}: {target}'
         for target in re.findall(r'python (tools/\S+\.py|configs/\S+\.py)', path.read_text()):
             assert (ROOT / target).exists(), f'{path}: {target}'
+        for module in re.findall(r'python\s+-m\s+(tools\.[\w.]+)', path.read_text()):
+            assert (ROOT / f'{module.replace(".", "/")}.py').exists(), f'{path}: {module}'
 
 
 def test_a_cell_with_seeds_is_one_run_per_seed() -> None:

@@ -1,48 +1,38 @@
-"""Peak memory of scoring with 100 and with 1,000 images, each in a process of its own (``make soak``)."""
+"""Peak memory of scoring with 100 and with 1,000 images (``make soak``; the README shows tests/memory.json).
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
-from pathlib import Path
+python -m tools.benchmarks.memory
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torchvision
 
 import mmprune
-from mmprune.storage.files import write_atomically
+from tools.benchmarks.harness import ROOT, Case, run
 
-OUT = Path(__file__).parents[2] / 'tests' / 'memory.json'
+UNIFORM = dict(type='Uniform', ratio=0.3)
 
-CASES = {
-    'RedundancyGraph': dict(
-        pruner=lambda n: dict(
-            type='ChannelPruner',
-            criterion=dict(type='RedundancyGraph', num_images=n, batch_statistics=False),
-            allocator=dict(type='Uniform', ratio=0.3),
-        )
-    ),
-    'MomentOBS on images': dict(
-        pruner=lambda n: dict(
-            type='ChannelPruner',
-            criterion=dict(type='MomentOBS', moments='images'),
-            allocator=dict(type='Uniform', ratio=0.3),
-        )
-    ),
-    'RateDistortion': dict(
-        pruner=lambda n: dict(
-            type='WeightPruner',
-            allocator=dict(
-                type='RateDistortion', ratio=0.2, curves=dict(num_images=n, points=2, cache=False, progress=False)
-            ),
-        )
-    ),
-    'BNRecalibration': dict(
-        restorer='BNRecalibration',
-        pruner=lambda n: dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3)),
-    ),
-}
+
+def graph(number: int) -> dict:
+    """Arguments of mmprune.prune, as in the functions below."""
+    criterion = dict(type='RedundancyGraph', num_images=number, batch_statistics=False)
+    return dict(pruner=dict(type='ChannelPruner', criterion=criterion, allocator=UNIFORM))
+
+
+def moments(_: int) -> dict:
+    criterion = dict(type='MomentOBS', moments='images')
+    return dict(pruner=dict(type='ChannelPruner', criterion=criterion, allocator=UNIFORM))
+
+
+def distortion(number: int) -> dict:
+    curves = dict(num_images=number, points=2, cache=False, progress=False)
+    return dict(pruner=dict(type='WeightPruner', allocator=dict(type='RateDistortion', ratio=0.2, curves=curves)))
+
+
+def recalibration(_: int) -> dict:
+    return dict(pruner=dict(type='ChannelPruner', allocator=UNIFORM), restorer='BNRecalibration')
 
 
 class Stream:
@@ -51,59 +41,32 @@ class Stream:
     def __init__(self, number: int, size: int) -> None:
         self.number, self.size = number, size
 
-    def __iter__(self) -> object:
+    def __iter__(self) -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(0)
         for start in range(0, self.number, 20):
             yield torch.randn(min(20, self.number - start), 3, self.size, self.size, generator=generator)
 
 
-def measure(name: str, number: int, size: int) -> int:
-    """Peak resident memory of this process in bytes, after one pruning."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    case, model = CASES[name], torchvision.models.resnet18(num_classes=10).eval()
-    mmprune.prune(
-        model,
-        torch.zeros(1, 3, size, size),
-        pruner=case['pruner'](number),
-        restorer=case.get('restorer'),
-        images=Stream(number, size),
-    )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def prepare(arguments: Callable[[int], dict], number: int, size: int) -> Callable[[], object]:
+    """ResNet-18, about to be pruned."""
+    model, example = torchvision.models.resnet18(num_classes=10).eval(), torch.zeros(1, 3, size, size)
+    given = {'restorer': None, **arguments(number)}
+    return lambda: mmprune.prune(model, example, images=Stream(number, size), clock_s=0, **given)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--images', type=int, nargs='+', default=[100, 1000])
-    parser.add_argument('--size', type=int, default=32, help='edge of the images')
-    parser.add_argument('--cases', nargs='+', default=list(CASES), choices=list(CASES))
-    parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument('--out', type=Path, default=OUT)
-    args = parser.parse_args()
-    if args.one:
-        print(measure(args.one[0], int(args.one[1]), args.size))
-        return
-    results = {}
-    for name in args.cases:
-        peaks = {}
-        for number in args.images:
-            done = subprocess.run(
-                [sys.executable, __file__, '--size', str(args.size), '--one', name, str(number)],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            peaks[number] = int(done.stdout.split()[-1])
-        results[name] = {'bytes': peaks, 'ratio': peaks[args.images[-1]] / peaks[args.images[0]]}
-        print(
-            name,
-            {key: f'{value / 2**20:.0f} MiB' for key, value in peaks.items()},
-            f'ratio {results[name]["ratio"]:.3f}',
-            flush=True,
-        )
-    found = {'network': 'resnet18', 'edge': args.size, 'peaks': results}
-    write_atomically(args.out, json.dumps(found, indent=1) + '\n')
+def case(arguments: Callable[[int], dict], args: object) -> Case:
+    """Few and many images."""
+    counts = (args.images, 10 * args.images)
+    return Case({f'{count:,} images': partial(prepare, arguments, count, args.size) for count in counts})
 
+
+CASES = {
+    'RedundancyGraph': partial(case, graph),
+    'MomentOBS on images': partial(case, moments),
+    'RateDistortion': partial(case, distortion),
+    'BNRecalibration': partial(case, recalibration),
+}
 
 if __name__ == '__main__':
-    main()
+    options = {'images': (100, 10), 'size': (32, 32)}
+    run(__doc__, CASES, options, rounds=1, warmup=0, fresh=True, out=ROOT / 'tests/memory.json')
