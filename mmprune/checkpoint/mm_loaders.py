@@ -51,6 +51,7 @@ def register_loaders() -> None:
     """
     _replace(host, '_safe_torch_load', _reading_safely)
     _replace(host, 'load_url', _reading_published_safely)
+    _replace(host, 'load_state_dict', _refusing_unread_structures)
     _replace(host, '_load_checkpoint_with_prefix', _refusing_parts)
     _replace(host, '_process_mmcls_checkpoint', _refusing_backbones)
     _replace(BaseInferencer, '_init_model', _refusing_configs_inside)
@@ -114,6 +115,18 @@ def _reading_published_safely(own: Callable) -> Callable:
         return _guarded(_without_code(content, url), folder / (file_name or Path(urlparse(url).path).name))
 
     return read
+
+
+def _refusing_unread_structures(own: Callable) -> Callable:
+    """Around ``load_state_dict``, which warns where keys were renamed so that no module asks for its structure."""
+
+    def load(module: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = False, logger: Any = None) -> None:
+        own(module, state_dict, strict, logger)
+        metadata = getattr(state_dict, '_metadata', None)
+        if isinstance(metadata, _GuardedMetadata):
+            metadata.refuse_unread()
+
+    return load
 
 
 def _refusing_parts(own: types.FunctionType) -> Callable:
@@ -227,12 +240,16 @@ class _GuardedMetadata(OrderedDict):
     """State-dict metadata that raises when a model reads past a structure without having understood it.
 
     mmengine's ``load_checkpoint`` only warns about wrong shapes. Loaders ask for the metadata of a module before that
-    of its children; a module that was made loadable says in between that it took the structure.
+    of its children, and first for that of the whole network (the prefix ''); a module that was made loadable says in
+    between that it took the structure.
     """
 
     def __init__(self, metadata: Mapping[str, dict]) -> None:
         super().__init__(metadata)
-        self.ignored = {prefix for prefix, entry in self.items() if KEY in entry}
+        self.ignored = self._structures()
+
+    def _structures(self) -> set[str]:
+        return {prefix for prefix, entry in self.items() if KEY in entry}
 
     def __reduce__(self) -> tuple:
         return OrderedDict, ([(prefix, dict(entry)) for prefix, entry in self.items()],)  # saved as PyTorch's own
@@ -242,10 +259,17 @@ class _GuardedMetadata(OrderedDict):
 
     def get(self, key: str, default: Any = None) -> Any:  # noqa: D102 - as dict.get
         value = super().get(key, default)
+        if not key:
+            self.ignored = self._structures()  # another model begins to load
         if key in self.ignored:
             return {**value, f'{KEY}_guard': lambda: self.ignored.discard(key)}
         if any(not prefix or key.startswith(f'{prefix}.') for prefix in self.ignored):
+            self.refuse_unread()
+        return value
+
+    def refuse_unread(self) -> None:
+        """Raise if a structure was not taken yet."""
+        if self.ignored:
             raise CheckpointError(
                 f'this checkpoint is of a pruned network, and this model cannot take its structure: {HOW_TO_LOAD}'
             )
-        return value

@@ -27,12 +27,14 @@ from torch import nn
 import mmprune
 from mmprune.checkpoint.config_text import is_only_values
 from mmprune.checkpoint.reading import TRUST
+from mmprune.checkpoint.state import make_loadable
 from mmprune.errors import CheckpointError
 
 #: Where mmprune stands between mmengine and a file.
 REPLACED = [
     (host, '_safe_torch_load'),
     (host, 'load_url'),
+    (host, 'load_state_dict'),
     (host, '_load_checkpoint_with_prefix'),
     (host, '_process_mmcls_checkpoint'),
     (BaseInferencer, '_init_model'),
@@ -114,17 +116,15 @@ def foreign() -> dict:
     }
 
 
-def pruned() -> bytes:
-    class Network(nn.Sequential):
-        pass
+def pruned_network() -> nn.Module:
+    model = network()
+    pruner = dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5))
+    mmprune.prune(model, torch.randn(1, 3, 8, 8), pruner=pruner)
+    return model
 
-    model = Network(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
-    whole = nn.Sequential()
-    whole.backbone = model
-    mmprune.prune(
-        whole, torch.randn(1, 3, 8, 8), pruner=dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5))
-    )
-    return bytes_of({'state_dict': whole.state_dict(), 'meta': {}})
+
+def pruned() -> bytes:
+    return bytes_of({'state_dict': pruned_network().state_dict(), 'meta': {}})
 
 
 def same(one: object, two: object) -> bool:
@@ -417,6 +417,26 @@ def test_no_scheme_loads_a_pruned_network_halfway(place: Callable, name: str) ->
     name = name.format(folder=place(pruned()))
     with pytest.raises(CheckpointError, match='mmprune.Pruned'):
         load_checkpoint(network(), name)
+
+
+@pytest.mark.parametrize('prefix', ['module', 'model'])
+def test_a_pruned_network_whose_keys_are_renamed(tmp_path: Path, prefix: str) -> None:
+    """As a wrapper saves it, whose prefix mmengine strips: then no module is asked for the structure."""
+    wrapper = nn.Module()
+    wrapper.add_module(prefix, pruned_network())
+    torch.save(wrapper.state_dict(), tmp_path / 'net.pth')
+    with pytest.raises(CheckpointError, match='mmprune.Pruned'):
+        load_checkpoint(network(), str(tmp_path / 'net.pth'), revise_keys=[(rf'^{prefix}\.', '')])
+
+
+def test_one_checkpoint_for_two_models(place: Callable) -> None:
+    checkpoint = host._load_checkpoint(str(place(pruned()) / 'net.pth'))
+    taking = network()
+    make_loadable(taking)
+    for model in (taking, network()):
+        with pytest.raises(CheckpointError) if model is not taking else contextlib.nullcontext():
+            host.load_state_dict(model, checkpoint['state_dict'])
+    assert taking.backbone[0].out_channels == 2
 
 
 def test_no_part_of_a_pruned_network_is_loaded(place: Callable) -> None:
