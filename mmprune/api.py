@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 
 from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import Example
 from mmprune.images import ImageSource, as_source
 from mmprune.pipeline import Evaluate, Pipeline, seed_everything
 from mmprune.pruners.base import Pruner
@@ -18,7 +19,7 @@ from mmprune.restorers.base import Restorer
 
 def prune(
     model: nn.Module,
-    example_input: object,
+    example_input: Example,
     target: str | Sequence[str] = '',
     pruner: str | dict | Pruner = 'ChannelPruner',
     restorer: str | dict | Restorer | None = 'default',

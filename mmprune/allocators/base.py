@@ -60,7 +60,7 @@ class Allocator(Checked, ABC):
     counts = 'unit'
 
     def __init__(self, ratio: Ratio | None = None, target: Target | None = None) -> None:
-        """See the class.
+        """Configure the allocation.
 
         Args:
             ratio: Share of the units to remove, in [0, 1).

@@ -45,7 +45,7 @@ class RateDistortion(Allocator):
         buckets: Count = 20_000,
         curves: Literal['measured', 'scores'] | dict | CurveMeasurer = 'measured',
     ) -> None:
-        """See the class.
+        """Configure the allocation.
 
         Args:
             ratio: Share to remove, in [0, 1), of what ``constraint`` names.
@@ -123,7 +123,7 @@ class RateDistortion(Allocator):
 
 
 def _constraint_of(target: dict | None) -> str:
-    """What a budget counts when nobody says: the target's quantity, and for time its nearest price."""
+    """Default of a budget's currency: the target's quantity, and for time its nearest price."""
     kind = next(iter(target)) if target else 'units'
     return 'flops' if kind in MEASUREMENT else kind
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
 from mmprune.criteria.redundancy import (
-    batch_statistics,
     collect,
     decompose,
     expect,
@@ -25,6 +24,7 @@ from mmprune.criteria.redundancy import (
 from mmprune.errors import ConfigError
 from mmprune.images.noise import Noise
 from mmprune.images.source import ImageSource
+from mmprune.moments import batch_statistics
 from mmprune.registry import CRITERIA, SYNTHESIZERS, build_part
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Whether the distortions of single layers add up: predicted against true on random allocations."""
+"""Additivity of the distortions of single layers: predicted against true on random allocations."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class CurveMeasurer(Checked):
         }
 
     def describe(self, images: ImageSource | None) -> str:
-        """What the curves are measured on, for reports."""
+        """Images that the curves are measured on, for reports."""
         noise = images is None or self.source == 'noise'
         used = f'{self.num_images} {NormalInputs.origin}' if noise else images.first(self.num_images).describe()
         return f'curves on {used}'
@@ -178,7 +178,7 @@ def output_errors(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Ten
 
 
 def _is_curve(value: dict | None, kept: Sequence[int]) -> bool:
-    """Whether what the cache holds can be used."""
+    """A value of the cache that can be used."""
     return (
         value is not None
         and value.get('kept') == list(kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mmprune.graph.tracing import flatten_tensors, map_tensors, watching
+from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors, watching
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: Of the largest output: rounding is some 1e-6, a mistake some 1.
@@ -21,7 +21,7 @@ KEPT_BYTES = (32 << 20) - (64 << 10)
 
 
 @contextmanager
-def faster_inference(model: nn.Module, forward: Callable[[object], object], example: object) -> Iterator[None]:
+def faster_inference(model: nn.Module, forward: Forward, example: Example) -> Iterator[None]:
     """Fold batch norms into the convs before them, and let ReLUs work in place; on exit put all back bit by bit.
 
     What can be changed is read off a forward pass, not off names. What cannot be seen there (a function that takes
@@ -53,7 +53,7 @@ def keep_freed_memory() -> None:
 
 
 def _pairs(
-    model: nn.Module, forward: Callable[[object], object], example: object
+    model: nn.Module, forward: Forward, example: Example
 ) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
     """Convs and the batch norms that take their outputs, both called once; and the outputs of the whole."""
     made: dict[int, tuple[nn.Module, Tensor]] = {}
@@ -86,8 +86,8 @@ def _pairs(
 def _try(
     changes: Iterable[AbstractContextManager],
     kept: ExitStack,
-    forward: Callable[[object], object],
-    example: object,
+    forward: Forward,
+    example: Example,
     outputs: Sequence[Tensor],
 ) -> None:
     """Make all the changes, and keep them if nobody can see them."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmprune.graph.tracing import flatten_tensors, map_tensors
+from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors
 
 
 @dataclass
@@ -49,7 +49,7 @@ class PrefixReplay:
         ...     after = prefix.replay(images)
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[object], object], example: object) -> None:
+    def __init__(self, model: nn.Module, forward: Forward, example: Example) -> None:
         self._forward = forward
         self._modules = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
         self._calls: list[_Call] = []
@@ -76,7 +76,7 @@ class PrefixReplay:
             finally:
                 self._kept.clear()
 
-    def record(self, module: nn.Module, batch: object) -> list[Tensor]:
+    def record(self, module: nn.Module, batch: Example) -> list[Tensor]:
         """Run everything once and keep what is needed to start again at ``module``; returns all output tensors."""
         start = self._first[module]
         self._kept.clear()
@@ -89,12 +89,12 @@ class PrefixReplay:
         self._wanted = frozenset()
         return outputs
 
-    def replay(self, batch: object) -> list[Tensor]:
+    def replay(self, batch: Example) -> list[Tensor]:
         """The outputs for the batch that was recorded, with the weights as they are now from that layer on."""
         return self._run(batch)
 
     @torch.no_grad()
-    def _run(self, batch: object) -> list[Tensor]:
+    def _run(self, batch: Example) -> list[Tensor]:
         self._number = 0
         outputs = flatten_tensors(self._forward(batch))
         if self._number != len(self._calls):
@@ -102,7 +102,7 @@ class PrefixReplay:
         return outputs
 
     @torch.no_grad()
-    def _profile(self, example: object) -> None:
+    def _profile(self, example: Example) -> None:
         """Find out the calls, and which outputs are overwritten by what follows (``out += identity``)."""
         with self._intercepting(self._note):
             self._forward(example)

@@ -1,4 +1,4 @@
-"""What is coupled in a network: channel groups, found by running it once, and checked."""
+"""Coupling in a network: channel groups, found by running it once, and checked."""
 
 from mmprune.errors import GraphError
 from mmprune.graph.find import find_groups

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch_pruning import DependencyGraph
     from torch_pruning.dependency import Node
 
-    from mmprune.graph.group import ChannelGroup
+    from mmprune.graph.group import ChannelGroup, Member
 
 
 def elu(alpha: float, scale: float, input_scale: float) -> Callable[[Tensor], Tensor]:
@@ -162,7 +162,7 @@ def _follow(group: ChannelGroup, graph: DependencyGraph, names: dict[nn.Module, 
     return [found[module] for module in readers]
 
 
-def _branch(reader: object, node: Node, chain: tuple[Step, ...], names: dict[nn.Module, str]) -> Branch:
+def _branch(reader: Member, node: Node, chain: tuple[Step, ...], names: dict[nn.Module, str]) -> Branch:
     module = reader.module
     if getattr(module, 'groups', 1) > 1 or getattr(module, 'transposed', False):
         raise Untraceable(f'{reader.name} is a grouped or transposed conv')
@@ -171,7 +171,7 @@ def _branch(reader: object, node: Node, chain: tuple[Step, ...], names: dict[nn.
     return Branch(reader.name, module, reader.index, chain, norm, names.get(norm), residual_share(node))
 
 
-def _inner_step(member: object) -> Step:
+def _inner_step(member: Member) -> Step:
     index = member.index
     if index.shape[1] != 1:
         raise Untraceable(f'{member.name} holds several channels per unit')
@@ -219,7 +219,7 @@ def _element_wise_step(node: Node) -> tuple[Step | None, list[Node]]:
 
 
 def _is_swish_product(node: Node) -> bool:
-    """Whether a product is x · sigmoid(x), as mmcv's Swish is written."""
+    """A product that is x · sigmoid(x), as mmcv's Swish is written."""
     kinds = [type(n.grad_fn).__name__.lower() for n in node.inputs]
     gates = [n for n, kind in zip(node.inputs, kinds) if kind.startswith('sigmoid')]
     others = [n for n, kind in zip(node.inputs, kinds) if not kind.startswith('sigmoid')]

@@ -33,7 +33,7 @@ def _mapped_already() -> Iterator[None]:
 
 
 class _Passage(tp.BasePruningFunc):
-    """What Torch-Pruning is told of a module that changes no channel but says how many there are."""
+    """Torch-Pruning's view of a module that changes no channel but says how many there are."""
 
     def prune_out_channels(self, layer: nn.Module, idxs: list) -> nn.Module:
         """Do nothing: cutting is :mod:`mmprune.surgery.slicing`'s affair."""

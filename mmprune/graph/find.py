@@ -8,16 +8,16 @@ host model, forward order, and a reason for every group that cannot be pruned.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from mmprune.errors import GraphError
 from mmprune.graph.chain import find_site
 from mmprune.graph.coupling import CarefulGraph, convert, unfollowed
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import check_patterns, describe, is_inside, matches
-from mmprune.graph.tracing import TracedModel, tracing_mode
+from mmprune.graph.tracing import Example, Forward, TracedModel, tracing_mode
 
 OUTPUT = 'is an output of the network'
 INTERFACE = 'feeds what follows the target (prune_interface=False)'
@@ -25,8 +25,8 @@ INTERFACE = 'feeds what follows the target (prune_interface=False)'
 
 def find_groups(
     model: nn.Module,
-    forward: Callable[[Tensor], object],
-    example: object,
+    forward: Forward,
+    example: Example,
     targets: Sequence[str],
     prune_interface: bool = False,
     keep_patterns: Sequence[str] = (),

@@ -1,9 +1,9 @@
-"""What is coupled: the channels of several modules that can only go together."""
+"""Channel groups: channels of several modules that can only go together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ Keeps = Mapping[str, Tensor]
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Whether every output channel of a conv reads exactly the input channel of the same number."""
+    """A conv whose every output channel reads exactly the input channel of the same number."""
     return isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels == module.out_channels
 
 
@@ -57,6 +57,7 @@ class ChannelGroup:
         readers: Convs and linear layers whose inputs these are.
         reason: Empty if the group may be pruned, else why not.
         site: The group as arithmetic, for restorers and criteria that look at readers.
+        is_interface: The channels leave the traced part of the network.
     """
 
     name: str
@@ -69,11 +70,10 @@ class ChannelGroup:
     reason: str = ''
     site: Site | None = None
     is_interface: bool = False
-    extra: dict = field(default_factory=dict)
 
     @property
     def prunable(self) -> bool:
-        """Whether nothing speaks against removing units."""
+        """Units may be removed: nothing speaks against it."""
         return not self.reason
 
     def members(self) -> tuple[Member, ...]:

@@ -81,7 +81,7 @@ def check_heads(model: nn.Module, example: Tensor) -> None:
 
 
 def _roi_outputs(head: nn.Module, feats: object, boxes: Tensor) -> list:
-    """What every stage of a RoI head says about the boxes, by the head's own methods."""
+    """Outputs of every stage of a RoI head for the boxes, by the head's own methods."""
     outputs = []
     for kind in ('bbox', 'mask'):
         branch = getattr(head, f'{kind}_head', None)

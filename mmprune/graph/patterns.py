@@ -14,7 +14,7 @@ def describe(targets: Sequence[str]) -> str:
 
 
 def is_inside(name: str, targets: Sequence[str]) -> bool:
-    """Whether a module path lies in one of the targets ('' contains everything)."""
+    """A module path that lies in one of the targets ('' contains everything)."""
     return any(not target or name == target or name.startswith(f'{target}.') for target in targets)
 
 

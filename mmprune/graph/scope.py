@@ -1,8 +1,8 @@
-"""What mmprune knows about its hosts: which call of a model gives plain tensors for images."""
+"""Hosts and their forward passes: which call of a model gives plain tensors for images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmprune.errors import ConfigError
 from mmprune.graph.heads import HeadError, check_heads, forward_with_heads, heads_of
-from mmprune.graph.tracing import map_tensors, tracing_mode
+from mmprune.graph.tracing import Example, Forward, map_tensors, tracing_mode
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -29,7 +29,7 @@ def pixel_statistics(model: nn.Module) -> tuple[list[float], list[float]] | None
 
 
 def is_detector(model: nn.Module) -> bool:
-    """Whether a model is one of mmdet's kind, whose heads want boxes."""
+    """A model of mmdet's kind, whose heads want boxes."""
     return (
         isinstance(model, BaseModel)
         and hasattr(model, 'extract_feat')
@@ -37,7 +37,7 @@ def is_detector(model: nn.Module) -> bool:
     )
 
 
-def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Callable[[object], object]:
+def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Forward:
     """The call that runs as much of a model as it takes to see the targets.
 
     mmpretrain's classifiers run whole (``mode='tensor'``); mmdet's detectors run backbone and neck (``extract_feat``),
@@ -50,7 +50,7 @@ def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Callable
     if isinstance(model, BaseModel) and hasattr(model, 'extract_feat'):
         return lambda images: model(images, mode='tensor')
 
-    def call(example: object) -> object:
+    def call(example: Example) -> object:
         if isinstance(example, dict):
             return model(**example)
         return model(*example) if isinstance(example, (tuple, list)) else model(example)
@@ -58,7 +58,7 @@ def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Callable
     return call
 
 
-def _like(example: object, parameter: Tensor) -> object:
+def _like(example: Example, parameter: Tensor) -> Example:
     """The example on the parameter's device, real numbers in its dtype."""
     return map_tensors(lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), example)
 
@@ -76,9 +76,9 @@ class Scope:
     """
 
     model: nn.Module
-    example: object
+    example: Example
     targets: tuple[str, ...] = ('',)
-    forward: Callable[[object], object] = field(default=None)
+    forward: Forward = field(default=None)
     unseen: str = ''
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Scope:
                 self._check_heads()
 
     @classmethod
-    def of(cls, model: nn.Module, example: object, target: str | Sequence[str] = '') -> Scope:
+    def of(cls, model: nn.Module, example: Example, target: str | Sequence[str] = '') -> Scope:
         """A scope from what users write: ``target`` is one module path or several."""
         targets = (target,) if isinstance(target, str) else tuple(target)
         model = unwrap(model)
@@ -123,7 +123,7 @@ class Scope:
             except HeadError as error:
                 raise ConfigError(f'target: {error}') from error
 
-    def probe_input(self) -> object:
+    def probe_input(self) -> Example:
         """An input like the example, but random: constant images hide mistakes."""
         generator = torch.Generator().manual_seed(0)
         return map_tensors(

@@ -1,4 +1,4 @@
-"""What a closed-form restorer sees of a network: where a group's channels are made, and how they reach their readers.
+"""Sites: a network as closed-form restorers see it, from where channels are made to those who read them.
 
 A :class:`Site` is one channel group written as arithmetic: a producer (conv or linear), and for every layer that reads
 its channels a :class:`Branch` with the chain of norms, activations, depthwise convs and poolings on the way. Restorers
@@ -58,7 +58,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Unknown:
-    """What happens before ``reader`` sees the channels is no plain chain; only measuring at its input tells."""
+    """Steps before ``reader`` that are no plain chain; only measuring at its input tells."""
 
     reader: str
 

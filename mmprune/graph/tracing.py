@@ -6,9 +6,15 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+#: One batch of input: a tensor, positional arguments, or keyword arguments.
+Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+#: A call that runs (a part of) a network on such a batch; its tensors may be nested in tuples, lists and dicts.
+Forward = Callable[[Example], Any]
 
 
 def flatten_tensors(outputs: object) -> list[Tensor]:
@@ -96,7 +102,7 @@ class TracedModel(nn.Module):
     traced part.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[Tensor], object], example: object) -> None:
+    def __init__(self, model: nn.Module, forward: Forward, example: Example) -> None:
         super().__init__()
         self.model, self._forward, self._example = model, forward, example
         self._order: dict[nn.Module, int] = {}
@@ -120,7 +126,7 @@ class TracedModel(nn.Module):
         """Do nothing: the mode is :func:`tracing_mode`'s affair, and hosts re-freeze parameters here."""
         return self
 
-    def forward(self, example: object) -> list[Tensor]:
+    def forward(self, example: Example) -> list[Tensor]:
         """The probes' views of all outputs."""
         outputs = real_maps(self._forward(example))
         return [probe(out) for probe, out in zip(self.probes, outputs)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.errors import ConfigError
 from mmprune.graph.group import ChannelGroup, Keeps, removed_channels
-from mmprune.graph.tracing import flatten_tensors, map_tensors, tracing_mode, watching
+from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors, tracing_mode, watching
 from mmprune.surgery.slicing import Undo, slice_channels, widths
 
 #: Largest allowed difference, relative to the largest output: float32 sums in another order, nothing else.
@@ -64,7 +64,7 @@ def double_precision(model: nn.Module) -> Iterator[None]:
             getattr(module, name).data = getattr(module, name).data.to(kind)
 
 
-def run(model: nn.Module, forward: Callable[[object], object], example: object) -> list[Tensor]:
+def run(model: nn.Module, forward: Forward, example: Example) -> list[Tensor]:
     """Outputs in eval mode without gradients."""
     with tracing_mode(model), torch.no_grad():
         return [out.clone() for out in flatten_tensors(forward(example))]
@@ -82,11 +82,7 @@ def difference(expected: Sequence[Tensor], got: Sequence[Tensor]) -> float:
 
 
 def slicing_error(
-    model: nn.Module,
-    forward: Callable[[object], object],
-    example: object,
-    groups: Sequence[ChannelGroup],
-    keeps: Keeps,
+    model: nn.Module, forward: Forward, example: Example, groups: Sequence[ChannelGroup], keeps: Keeps
 ) -> tuple[float, str]:
     """Slice, compare with the zeroed dense network, take it back.
 
@@ -104,11 +100,7 @@ def slicing_error(
 
 
 def _slicing_error(
-    model: nn.Module,
-    forward: Callable[[object], object],
-    example: object,
-    groups: Sequence[ChannelGroup],
-    keeps: Keeps,
+    model: nn.Module, forward: Forward, example: Example, groups: Sequence[ChannelGroup], keeps: Keeps
 ) -> tuple[float, str]:
     with zeroed(groups, keeps):
         expected = run(model, forward, example)
@@ -124,9 +116,7 @@ def _slicing_error(
             undo.take_back()
 
 
-def refuse_wrong_groups(
-    model: nn.Module, forward: Callable[[object], object], example: object, groups: Sequence[ChannelGroup]
-) -> None:
+def refuse_wrong_groups(model: nn.Module, forward: Forward, example: Example, groups: Sequence[ChannelGroup]) -> None:
     """Give every group that the tracer got wrong a reason to stay whole.
 
     All groups are tried at once, with a third of their units gone at random; if that fails, half of them, and so on.

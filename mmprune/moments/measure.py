@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -119,16 +119,21 @@ def _watching_inputs(
 
 
 @contextmanager
-def batch_statistics() -> Iterator[None]:
+def batch_statistics(norms: Collection[nn.Module] | None = None) -> Iterator[None]:
     """Every batch norm that runs normalises by its batch, and its running statistics stay as they are.
 
     Behind each of them activations then have exactly the mean and variance that the network was trained with, whatever
     the images; only the correlations come from the images.
+
+    Args:
+        norms: Only these; None: all that run.
     """
     touched: dict[nn.Module, tuple] = {}
 
     def switch(module: nn.Module, args: tuple) -> None:
-        if isinstance(module, _BatchNorm) and module not in touched and args[0].numel() > args[0].shape[1]:
+        if not isinstance(module, _BatchNorm) or module in touched or not (norms is None or module in norms):
+            return
+        if args[0].numel() > args[0].shape[1]:
             touched[module] = (module.training, module.momentum, module.num_batches_tracked)
             module.training, module.momentum = True, 0.0
             if module.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter

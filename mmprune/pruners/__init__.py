@@ -1,4 +1,4 @@
-"""What is taken away, and how."""
+"""Pruners: decide which channels or weights go, and take them away."""
 
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.pruners.channel import ChannelPruner

@@ -18,16 +18,18 @@ Images = ImageSource | None
 
 @dataclass
 class Plan(ABC):
-    """What a pruner is going to remove; nothing has changed yet.
+    """Removals that a pruner has decided on; nothing has changed yet.
 
     Attributes:
         rows: One row per group or layer, for reports.
-        warnings: What a user should know before going on.
+        scope: The network, and where it is pruned.
+        warnings: Sentences that a user should read before going on.
         note: How it was decided, where that is worth a remark in reports (e.g. which data was used).
     """
 
-    rows: list[LayerRow] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    rows: list[LayerRow]
+    scope: Scope
+    warnings: list[str] = field(default_factory=list, kw_only=True)
     note: str = field(default='', kw_only=True)
 
     @abstractmethod

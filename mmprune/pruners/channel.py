@@ -41,7 +41,7 @@ class ChannelPruner(Pruner):
         prune_interface: bool = False,
         order: Literal['dense', 'sequential'] = 'dense',
     ) -> None:
-        """See the class.
+        """Configure the cut.
 
         Args:
             criterion: Scores the units of a group; the smallest go.
@@ -69,7 +69,7 @@ class ChannelPruner(Pruner):
     def plan(
         self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
     ) -> ChannelPlan:
-        """See :meth:`Pruner.plan`."""
+        """Score, allocate and choose the units that stay, see :meth:`Pruner.plan`."""
         scope, groups = self.groups(scope)
         free = prunable(groups, scope)
         with tracing_mode(scope.model), under('criterion', self.criterion):
@@ -77,7 +77,7 @@ class ChannelPruner(Pruner):
         rules = WidthRules(self.overrides, self.round_to, self.min_channels)
         keeps, note = self._choose(Widths(scope, free, rules, fraction, dense_widths), images)
         rows = [self._row(group, keeps.get(group.name)) for group in groups]
-        return ChannelPlan(rows, slow_widths(rows), scope, groups, keeps, note=note)
+        return ChannelPlan(rows, scope, groups, keeps, warnings=slow_widths(rows), note=note)
 
     def groups(self, scope: Scope) -> tuple[Scope, list[ChannelGroup]]:
         """Every channel group inside the targets, in forward order, each with the reason if it must stay whole.

@@ -1,16 +1,15 @@
-"""The units that stay, and taking away the others."""
+"""Plan of a structured cut: the units that stay, and taking away the others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from mmprune.checkpoint.state import structure_of
 from mmprune.graph.group import ChannelGroup, removed_channels
-from mmprune.graph.scope import Scope
 from mmprune.graph.site import Site
 from mmprune.graph.verify import TOLERANCE, slice_groups, slicing_error
 from mmprune.pruners.base import Images, Plan
@@ -20,11 +19,15 @@ from mmprune.surgery.slicing import complement, widths
 
 @dataclass
 class ChannelPlan(Plan):
-    """The units that every group keeps."""
+    """Channels that are going to leave the network.
 
-    scope: Scope = None
-    groups: Sequence[ChannelGroup] = ()
-    keeps: dict[str, Tensor] = field(default_factory=dict)
+    Attributes:
+        groups: All channel groups, in forward order.
+        keeps: Kept units, sorted, of every group that loses some, by its name.
+    """
+
+    groups: Sequence[ChannelGroup]
+    keeps: dict[str, Tensor]
 
     @contextmanager
     def trial(self) -> Iterator[None]:

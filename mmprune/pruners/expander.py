@@ -32,7 +32,7 @@ FROZEN_OUTSIDE = 'frozen-outside'
 
 @dataclass
 class FrozenPlan(WeightPlan):
-    """The masks as the published program applies them: nothing is zeroed, but outside them nothing learns."""
+    """Masks as the published program applies them: nothing is zeroed, but outside them nothing learns."""
 
     @contextmanager
     def trial(self) -> Iterator[None]:
@@ -72,7 +72,7 @@ class ExpanderPruner(Pruner):
         seed: NonNegativeCount | None = None,
         compat: Literal['frozen-outside'] | None = None,
     ) -> None:
-        """See the class.
+        """Configure the graphs.
 
         Args:
             graph: The graph model: 'RandomRegular', 'XNet', 'Random', or a dict with its options.
@@ -117,12 +117,12 @@ class ExpanderPruner(Pruner):
     def plan(
         self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
     ) -> WeightPlan:
-        """See :meth:`Pruner.plan`; graphs are drawn once, not step by step. Earlier masks only shrink."""
+        """Draw the graph of every layer: once, not step by step. Earlier masks only shrink."""
         if fraction != 1:
             raise ConfigError('schedule: ExpanderPruner draws its graphs once, before training; remove the schedule')
         layers, dense = self._layers(scope)
         edges = self.edges(layers, scope)
-        plan = (FrozenPlan if self.compat else WeightPlan)(scope=scope)
+        plan = (FrozenPlan if self.compat else WeightPlan)([], scope)
         earlier, dead = masks(scope.model), 0
         for layer in layers.values():
             graphs = self.graphs(layer, edges[layer.name])

@@ -30,9 +30,12 @@ from mmprune.surgery.slicing import MASK
 
 @dataclass
 class WeightPlan(Plan):
-    """The mask of every weight, True where it stays."""
+    """Weights that are going to be masked.
 
-    scope: Scope = None
+    Attributes:
+        masks: Bool, of each pruned layer's weight by the layer's name; True where a weight stays.
+    """
+
     masks: dict[str, Tensor] = field(default_factory=dict)
 
     @contextmanager
@@ -77,7 +80,7 @@ class WeightPruner(Pruner):
     def __init__(
         self, allocator: PartConfig | Allocator | None = None, keep: Sequence[str] = (), pattern: str | None = None
     ) -> None:
-        """See the class.
+        """Configure the cut.
 
         Args:
             allocator: Number of weights that every layer keeps.
@@ -100,7 +103,7 @@ class WeightPruner(Pruner):
     def plan(
         self, scope: Scope, images: Images = None, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None
     ) -> WeightPlan:
-        """See :meth:`Pruner.plan`; earlier masks only shrink, and ratios are shares of the dense network."""
+        """Rank and allocate the weights; earlier masks only shrink, and ratios are shares of the dense network."""
         if self.pattern is not None:
             return self._plan_pattern(scope)
         with under('allocator', self.allocator):
@@ -117,14 +120,14 @@ class WeightPruner(Pruner):
         counts = self.allocator.keep_counts(layers, ratio)
         masks = {cut.name: cut.kept(count).reshape(layer.shape) for cut, layer, count in zip(cuts, layers, counts)}
         rows = [LayerRow(layer.name, layer.alive, count, '', [layer.name]) for layer, count in zip(layers, counts)]
-        return WeightPlan(rows, [], scope, masks, note=note)
+        return WeightPlan(rows, scope, masks, note=note)
 
     def cuts(self, scope: Scope) -> list[WeightCut]:
         """The weights that may go, layer by layer in order of registration, ranked by magnitude."""
         return [weight_cut(name, module) for name, module in self._modules(scope).items()]
 
     def _plan_pattern(self, scope: Scope) -> WeightPlan:
-        plan = WeightPlan(scope=scope, note='{}:{} pattern'.format(*self.pattern))
+        plan = WeightPlan([], scope, note='{}:{} pattern'.format(*self.pattern))
         for cut in self.cuts(scope):
             weight, (most, block) = cut.modules[0].weight, self.pattern
             row = LayerRow(cut.name, cut.alive, cut.alive, '', [cut.name])

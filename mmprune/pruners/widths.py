@@ -131,7 +131,7 @@ class Widths:
         ]
 
     def _prices(self, kind: str, options: Mapping, costs: CostModel) -> tuple[CostModel | LatencyModel, float]:
-        """What prices widths by a budget's quantity, and how exactly a ratio is worth searching."""
+        """Prices of widths in a budget's quantity, and the tolerance to which a ratio is worth searching."""
         if kind in costs.total:
             return costs, 1e-4
         if kind != 'latency':

@@ -5,11 +5,10 @@ from mmprune.criteria.redundancy.decomposition import decompose, removal_levels
 from mmprune.criteria.redundancy.hash import hash_basis, hash_signs, is_informative
 from mmprune.criteria.redundancy.information import load_information, save_information
 from mmprune.criteria.redundancy.search import search_threshold
-from mmprune.criteria.redundancy.similarity import SimilarityStream, batch_statistics, collect
+from mmprune.criteria.redundancy.similarity import SimilarityStream, collect
 
 __all__ = [
     'SimilarityStream',
-    'batch_statistics',
     'collect',
     'decompose',
     'expect',

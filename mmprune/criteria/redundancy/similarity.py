@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.criteria.redundancy.hash import hash_signs, is_informative
 from mmprune.graph.tracing import watching
@@ -70,22 +68,6 @@ def as_maps(output: object) -> Tensor | str:
     if output.dim() == 2:
         return 'vectors are no feature maps'
     return output if output.dim() == 4 else f'outputs of {output.dim()} dimensions are no feature maps'
-
-
-@contextmanager
-def batch_statistics(norms: Iterable[nn.Module]) -> Iterator[None]:
-    """Batch norms normalise with the statistics of the batch for a while; their running statistics do not move."""
-    before = [(norm, norm.training, norm.momentum) for norm in norms if isinstance(norm, _BatchNorm)]
-    counts = [(norm, norm.num_batches_tracked) for norm, _, _ in before]
-    try:
-        for norm, _, _ in before:
-            norm.training, norm.momentum = True, 0.0
-            if norm.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter
-                norm.num_batches_tracked = norm.num_batches_tracked.clone()
-        yield
-    finally:
-        for (norm, training, momentum), (_, count) in zip(before, counts):
-            norm.training, norm.momentum, norm.num_batches_tracked = training, momentum, count
 
 
 @torch.no_grad()
