@@ -30,14 +30,10 @@ class BNScale(Criterion):
 
     def scores(self, group: ChannelGroup) -> Tensor:
         """Importance of every unit (mean over its channels), float64, shape ``(n,)``."""
-        norms = [m for m in group.norms if isinstance(m.module, _BatchNorm) and m.module.weight is not None]
-        if not norms:
-            raise ValueError(
-                f'BNScale: no batch norm with a scale follows the channels of {group.name}; '
-                'keep this layer (pruner.keep) or choose a weight criterion such as L2Norm'
-            )
         scores = []
-        for member in norms:
+        for member in group.norms:
+            if not isinstance(member.module, _BatchNorm) or member.module.weight is None:
+                continue
             scale = member.module.weight.detach().double()
             if not scale.isfinite().all():
                 raise ValueError(
@@ -46,4 +42,9 @@ class BNScale(Criterion):
                 )
             scale = scale[member.index.to(scale.device)]
             scores.append((scale if self.signed else scale.abs()).mean(dim=1))
+        if not scores:
+            raise ValueError(
+                f'BNScale: no batch norm with a scale follows the channels of {group.name}; '
+                'keep this layer (pruner.keep) or choose a weight criterion such as L2Norm'
+            )
         return combine(scores, self.reduce)

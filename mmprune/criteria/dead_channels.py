@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
-from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Site
+from mmprune.graph.site import Activation, Branch, Depthwise, Layer, Norm
 from mmprune.images.source import ImageSource
 from mmprune.registry import CRITERIA
 
@@ -79,12 +79,12 @@ class DeadChannels(Criterion):
     def _is_silent(self, group: ChannelGroup, reads: dict) -> Tensor:
         """Units whose value is zero for every input."""
         site = group.site
-        if site is None or site.problem or not site.branches:
+        if site is None or site.problem or site.producer is None or not site.branches:
             return torch.zeros(group.width, dtype=torch.bool)
         links = _links(site.producer) & self._alive_channels(site.producer, reads, 1)[None, :]
         silent = ~links.any(dim=1)[site.producer_index]
         for branch in site.branches:
-            silent &= _constant(site, branch) == 0
+            silent &= _constant(site.producer, site.producer_index, branch) == 0
         return silent
 
     def _alive_channels(self, module: nn.Module, sides: dict, axis: int) -> Tensor:
@@ -98,17 +98,16 @@ class DeadChannels(Criterion):
 
 def _links(module: nn.Module) -> Tensor:
     """Bool, shape (outputs, inputs of a group): which channels a weight connects."""
-    weight = module.weight.detach()
+    weight = module.get_parameter('weight').detach()
     links = (weight.reshape(*weight.shape[:2], -1) != 0).any(dim=2).cpu()
     return links.T if getattr(module, 'transposed', False) else links
 
 
-def _constant(site: Site, branch: Branch) -> Tensor:
+def _constant(producer: Layer, index: Tensor, branch: Branch) -> Tensor:
     """Value at a reader of units that get no input, float64, shape ``(n,)``; NaN where that is not a constant."""
-    index, bias = site.producer_index, site.producer.bias
-    value = torch.zeros(site.width, dtype=torch.float64)
-    if bias is not None:
-        value = bias.detach().double().cpu()[index]
+    value = torch.zeros(len(index), dtype=torch.float64)
+    if producer.bias is not None:
+        value = producer.bias.detach().double().cpu()[index]
     for step in branch.chain:
         if isinstance(step, Norm):
             weight, shift, mean, variance = (part.cpu() for part in step.parameters())
@@ -116,7 +115,7 @@ def _constant(site: Site, branch: Branch) -> Tensor:
         elif isinstance(step, Activation):
             value = step.function(value)
         elif isinstance(step, Depthwise):
-            extra = step.module.bias
-            extra = 0 if extra is None else extra.detach().double().cpu()[step.index]
+            bias = step.module.bias
+            extra = torch.zeros_like(value) if bias is None else bias.detach().double().cpu()[step.index]
             value = torch.where(value == 0, value + extra, torch.nan)
     return value

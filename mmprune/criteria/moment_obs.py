@@ -142,7 +142,7 @@ def normalised_rows(branch: Branch, covariance: Tensor) -> Tensor:
     weight = branch.read_weight().cpu()
     taps = reader_taps(branch)
     norm = branch.next_norm
-    if getattr(norm, 'running_var', None) is not None:
+    if norm is not None and norm.running_var is not None:
         variance = norm.running_var.detach().double().cpu()
     else:
         variance = output_variance(weight, covariance, taps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -71,4 +71,5 @@ def combine(scores: Sequence[Tensor], reduce: str) -> Tensor:
     if len(scores) == 1 or reduce == 'first':
         return scores[0]
     stacked = torch.stack([s.to(scores[0].device) for s in scores])
-    return {'sum': stacked.sum, 'mean': stacked.mean, 'max': stacked.amax}[reduce](dim=0)
+    reductions: dict[str, Callable[..., Tensor]] = {'sum': torch.sum, 'mean': torch.mean, 'max': torch.amax}
+    return reductions[reduce](stacked, dim=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.dataset import BaseDataset
 
@@ -17,6 +19,8 @@ class RandomSubset(BaseDataset):
         100
     """
 
+    _fully_initialized: bool
+
     def __init__(self, dataset: dict, num_images: int | None = None, seed: int = 0) -> None:
         """Configure the data set.
 
@@ -27,7 +31,8 @@ class RandomSubset(BaseDataset):
         """
         self.dataset = DATASETS.build(dataset)
         super().__init__(metainfo=dict(self.dataset.metainfo), serialize_data=False, lazy_init=True)
-        self.num_images, self.seed, self._chosen = num_images, seed, None
+        self.num_images, self.seed = num_images, seed
+        self._chosen: list[int] = []
 
     def full_init(self) -> None:
         """Load the other data set and draw."""
@@ -52,7 +57,7 @@ class RandomSubset(BaseDataset):
         self.full_init()
         return self.dataset[self._chosen[idx]]
 
-    def update_skip_type_keys(self, keys: object) -> None:
+    def update_skip_type_keys(self, keys: Sequence[str] | None) -> None:
         """Hand on what hooks of some detectors ask for their last epochs."""
         if hasattr(self.dataset, 'update_skip_type_keys'):
             self.dataset.update_skip_type_keys(keys)

@@ -97,7 +97,8 @@ def export(
         scope.forward = forward(model)
     plain, write, read = Plain(scope).eval(), FORMATS[format].write, FORMATS[format].read
     probe = scope.probe_input()
-    assert isinstance(probe, torch.Tensor), 'like the example'
+    if not isinstance(probe, Tensor):
+        raise ExportError(f'example: one tensor of images, got {type(probe).__name__}')
     tried = [probe, *(images.to(probe) for images in others)]
     if dynamic_batch:
         tried.append(torch.cat([tried[0], tried[0]]))
@@ -121,10 +122,10 @@ def export(
             raise ExportError(
                 f'this network cannot be written as {format}: {type(error).__name__}: {reason}'
             ) from error
-        off = max(difference(want, have) for want, have in zip(expected, got))
-        if not off <= TOLERANCE:
+        deviation = max(difference(want, have) for want, have in zip(expected, got))
+        if not deviation <= TOLERANCE:
             raise ExportError(
-                f'the {format} file computes something else (relative difference {off:.1e}, allowed '
+                f'the {format} file computes something else (relative difference {deviation:.1e}, allowed '
                 f'{TOLERANCE:g}); nothing was written'
             )
         size = sum(file.stat().st_size for file in (made.rglob('*') if made.is_dir() else [made]) if file.is_file())
@@ -132,4 +133,4 @@ def export(
             shutil.rmtree(path)
         os.replace(made, path)
     shapes = tuple(tuple(out.shape) for out in expected[0])
-    return Exported(path, size, tuple(tried[0].shape), shapes, off)
+    return Exported(path, size, tuple(tried[0].shape), shapes, deviation)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +110,7 @@ def _source(network: torch.fx.GraphModule, attributes: set[str]) -> str:
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import device, fx, inf, nan, nn  # noqa: F401
@@ -144,17 +144,10 @@ def load(path=Path(__file__).parent / 'weights.pth'):
 
 
 def _read_pytorch(path: Path) -> Callable[[Tensor], Outputs]:
-    name = f'exported_{path.parent.name.strip(".")}'
-    spec = importlib.util.spec_from_file_location(name, path / 'network.py')
-    if spec is None or spec.loader is None:
-        raise ImportError(f'{path}: no network.py')
-    module = importlib.util.module_from_spec(spec)
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = writes
-    network = module.load()
+    file = path / 'network.py'
+    names: dict[str, Any] = {'__name__': 'exported_network', '__file__': str(file)}
+    exec(compile(file.read_text(), str(file), 'exec'), names)  # not imported: that would leave bytecode beside it
+    network = names['load']()
     return lambda images: list(network(images))
 
 

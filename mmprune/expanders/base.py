@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
 from mmprune.options import Checked
 
 #: Whose vertices a degree counts the edges of: inputs, outputs, the larger or the smaller of the two sides.
-SIDES = {'left': lambda inputs, outputs: inputs, 'right': lambda inputs, outputs: outputs, 'max': max, 'min': min}
+SIDES: dict[str, Callable[[int, int], int]] = {
+    'left': lambda inputs, outputs: inputs,
+    'right': lambda inputs, outputs: outputs,
+    'max': max,
+    'min': min,
+}
 
 
 class GraphModel(Checked, ABC):

@@ -25,6 +25,9 @@ class GatheredConv2d(nn.Module):
     It takes as many rounds as the busiest output has inputs.
     """
 
+    place: Tensor | None
+    bias: Tensor | None
+
     def __init__(self, conv: nn.Conv2d) -> None:
         """Sort the edges of a convolution into rounds.
 
@@ -49,7 +52,7 @@ class GatheredConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images of shape (N, C, H, W), as the convolution would see them."""
-        out = None
+        out = x
         for k in range(self.rounds):
             columns = getattr(self, f'columns{k}')
             count = len(columns)
@@ -62,7 +65,7 @@ class GatheredConv2d(nn.Module):
                 self.dilation,
                 count,
             )
-            if out is None:
+            if k == 0:
                 out = F.pad(part, (0, 0, 0, 0, 0, self.out_channels - count)) if count < self.out_channels else part
             else:
                 out[:, :count] += part
@@ -76,9 +79,9 @@ class Gathering:
 
     name: str
     rounds: int
-    dense_ms: float | None
-    gathered_ms: float | None
-    replaced: bool
+    dense_ms: float | None = None
+    gathered_ms: float | None = None
+    replaced: bool = True
 
 
 def gather_convs(model: nn.Module, example: object, measure: bool = True) -> list[Gathering]:
@@ -94,36 +97,33 @@ def gather_convs(model: nn.Module, example: object, measure: bool = True) -> lis
     Returns:
         One entry per masked convolution that can be replaced, in order of registration.
     """
-    scope, inputs, found = Scope.of(model, example), {}, []
-    names = [name for name in masks(scope.model) if _can_be_gathered(scope.model.get_submodule(name))]
+    scope, found = Scope.of(model, example), []
+    inputs: dict[nn.Module, Tensor] = {}
+    masked = {name: scope.model.get_submodule(name) for name in masks(scope.model)}
+    convs = {name: conv for name, conv in masked.items() if isinstance(conv, nn.Conv2d) and _can_be_gathered(conv)}
     remove_masks(scope.model)
 
     def record(module: nn.Module, args: tuple) -> None:
         inputs.setdefault(module, args[0].detach())
 
     with tracing_mode(scope.model), torch.no_grad():
-        with watching([scope.model.get_submodule(name) for name in names], record, before=True):
+        with watching(convs.values(), record, before=True):
             scope.forward(scope.example)
-        for name in names:
-            conv = scope.model.get_submodule(name)
-            gathered, times, replaced = GatheredConv2d(conv), (None, None), True
+        for name, conv in convs.items():
+            gathered = GatheredConv2d(conv)
+            entry = Gathering(name, gathered.rounds)
             if measure:
-                times = _median_ms(conv, gathered, inputs[conv])
-                replaced = times[1] < times[0]
-            found.append(Gathering(name, gathered.rounds, *times, replaced))
-            if replaced:
+                dense_ms, gathered_ms = _median_ms(conv, gathered, inputs[conv])
+                entry = Gathering(name, gathered.rounds, dense_ms, gathered_ms, gathered_ms < dense_ms)
+            found.append(entry)
+            if entry.replaced:
                 parent, _, child = name.rpartition('.')
                 setattr(scope.model.get_submodule(parent), child, gathered.train(conv.training))
     return found
 
 
-def _can_be_gathered(module: nn.Module) -> bool:
-    return (
-        isinstance(module, nn.Conv2d)
-        and module.groups == 1
-        and module.padding_mode == 'zeros'
-        and bool(module.weight.detach().any())
-    )
+def _can_be_gathered(conv: nn.Conv2d) -> bool:
+    return conv.groups == 1 and conv.padding_mode == 'zeros' and bool(conv.weight.detach().any())
 
 
 def _median_ms(dense: nn.Module, gathered: nn.Module, x: Tensor) -> tuple[float, float]:

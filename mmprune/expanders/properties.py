@@ -46,9 +46,11 @@ class GraphProperties:
 def properties_of(graph: np.ndarray, samples: int = 1000, seed: int = 0) -> GraphProperties:
     """Measure a biadjacency matrix (bool, shape (inputs, outputs)); the seed is of the sampled vertex sets."""
     left, right = graph.sum(axis=1), graph.sum(axis=0)
+    inputs, outputs = graph.shape
     sigma1, sigma2 = top_singular_values(graph)
     return GraphProperties(
-        *graph.shape,
+        inputs,
+        outputs,
         int(left.sum()),
         float(graph.mean()),
         int((left == 0).sum()),
@@ -58,5 +60,5 @@ def properties_of(graph: np.ndarray, samples: int = 1000, seed: int = 0) -> Grap
         sigma1,
         sigma2,
         ramanujan_bound(graph),
-        Subsets(*graph.shape, samples, np.random.default_rng(seed)).expansion(graph),
+        Subsets(inputs, outputs, samples, np.random.default_rng(seed)).expansion(graph),
     )

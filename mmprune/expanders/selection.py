@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -34,15 +35,13 @@ class Selection(Checked):
             draw: Gives another graph at every call, all of one shape.
             rng: For the vertex sets; ``draw`` has its own.
         """
-        best, highest, value = None, -np.inf, self._value if self.by == 'sigma2' else None
-        for _ in range(self.candidates):
-            graph = draw()
-            if value is None:
-                value = Subsets(*graph.shape, self.samples, rng).expansion
-            found = value(graph)
-            if found > highest:
-                best, highest = graph, found
-        return best
+        first = draw()
+        value = (
+            self._value
+            if self.by == 'sigma2'
+            else Subsets(first.shape[0], first.shape[1], self.samples, rng).expansion
+        )
+        return max(chain([first], (draw() for _ in range(self.candidates - 1))), key=value)
 
     @staticmethod
     def _value(graph: np.ndarray) -> float:

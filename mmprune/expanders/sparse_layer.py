@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmprune.graph.site import Layer
+
 
 @dataclass(frozen=True)
 class SparseLayer:
@@ -25,7 +27,7 @@ class SparseLayer:
     """
 
     name: str
-    module: nn.Module
+    module: Layer
     inputs: int
     outputs: int
     groups: int
@@ -34,8 +36,10 @@ class SparseLayer:
     @classmethod
     def of(cls, name: str, module: nn.Module) -> SparseLayer:
         """Read a conv (of any dimension, transposed or not) or linear layer."""
-        if not isinstance(module, _ConvNd):
+        if isinstance(module, nn.Linear):
             return cls(name, module, module.in_features, module.out_features, 1, 1)
+        if not isinstance(module, _ConvNd):
+            raise TypeError(f'{name} is a {type(module).__name__}: only conv and linear layers have a graph')
         groups = module.groups
         return cls(
             name,

@@ -13,6 +13,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+#: The layers that mix channels: convs of any dimension and linear layers.
+Layer = _ConvNd | nn.Linear
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Norm:
     """A batch norm on the way; channel ``index[i]`` of it normalises unit ``i`` of the site."""
 
     name: str
-    module: nn.Module
+    module: _BatchNorm
     index: Tensor
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -45,7 +50,7 @@ class Depthwise:
     """A depthwise conv on the way; its channel ``index[i]`` reads and writes unit ``i`` of the site."""
 
     name: str
-    module: nn.Module
+    module: _ConvNd
     index: Tensor
 
 
@@ -81,10 +86,10 @@ class Branch:
     """
 
     name: str
-    module: nn.Module
+    module: Layer
     index: Tensor
     chain: tuple[Step, ...]
-    next_norm: nn.Module | None = None
+    next_norm: _BatchNorm | None = None
     next_norm_name: str | None = None
     share: float = 1.0
 
@@ -113,7 +118,7 @@ class Site:
         name: The group's name (its first producer's module path).
         width: Number of units ``n``.
         producer: The layer that makes the channels, ``None`` when several layers' outputs are added.
-        producer_index: Shape ``(n,)``; output channel of the producer for each unit.
+        producer_index: Shape ``(n,)``; output channel of the producer for each unit; empty without a producer.
         branches: Every reader of the channels; empty if some reader is no ordinary conv or linear layer.
         problem: Empty, or why the group is no plain chain from one producer to its readers; the branches' chains are
             then unknown, and only restorers that measure can repair it.
@@ -123,8 +128,8 @@ class Site:
     name: str
     width: int
     producer_name: str = ''
-    producer: nn.Module | None = None
-    producer_index: Tensor | None = None
+    producer: Layer | None = None
+    producer_index: Tensor = field(default_factory=lambda: torch.arange(0))
     branches: tuple[Branch, ...] = ()
     problem: str = ''
     norms: tuple[Norm, ...] = ()

@@ -49,7 +49,7 @@ def real_maps(outputs: object) -> list[Tensor]:
 
 @contextmanager
 def watching(
-    modules: Iterable[nn.Module] | Mapping[object, nn.Module], hook: Callable[..., object], before: bool = False
+    modules: Iterable[nn.Module] | Mapping[Any, nn.Module], hook: Callable[..., object], before: bool = False
 ) -> Iterator[None]:
     """A hook on the forward passes of modules, for as long as the context lasts.
 

@@ -111,7 +111,8 @@ class CIFAREfficientNet(BaseModule):
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'CIFAREfficientNet: drop_path_rate={drop_path_rate} must lie in [0, 1)')
         self.stem = ConvModule(in_channels, 32, 3, padding=1, norm_cfg={'type': 'BN'}, act_cfg=SWISH)
-        blocks, width, total = [], 32, sum(stage[2] for stage in STAGES)
+        blocks: list[nn.Module] = []
+        width, total = 32, sum(stage[2] for stage in STAGES)
         for expansion, channels, count, kernel, stride in STAGES:
             for index in range(count):
                 blocks.append(

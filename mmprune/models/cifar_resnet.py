@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmprune.models.initialization import KAIMING_CONVS
-from mmprune.models.residual_blocks import SHORTCUTS, BasicBlock
+from mmprune.models.residual_blocks import SHORTCUTS, BasicBlock, BottleneckBlock
 from mmprune.registry import MODELS
 
 
@@ -24,9 +24,11 @@ class CIFARResNet(BaseModule):
         [(1, 64, 8, 8)]
     """
 
-    arch_settings = {depth: (BasicBlock, ((depth - 2) // 6,) * 3) for depth in (20, 32, 44, 56, 110)}
+    arch_settings: dict[int, tuple[type[BasicBlock | BottleneckBlock], tuple[int, ...]]] = {
+        depth: (BasicBlock, ((depth - 2) // 6,) * 3) for depth in (20, 32, 44, 56, 110)
+    }
 
-    published_keys = (
+    published_keys: tuple[tuple[str, str], ...] = (
         (r'^module\.', ''),
         (r'^(conv|bn)\.', r'\g<1>1.'),
         (r'^(layer\d\.\d+)\.shortcut\.', r'\1.downsample.'),

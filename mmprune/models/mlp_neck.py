@@ -41,7 +41,7 @@ class MLPNeck(BaseModule):
             init_cfg: Initialisation as in mmengine. Defaults to normal weights of standard deviation 0.01.
         """
         super().__init__(init_cfg)
-        layers = []
+        layers: list[nn.Module] = []
         for channels in hidden_channels:
             layers.append(nn.Linear(in_channels, channels))
             if norm:

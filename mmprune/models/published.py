@@ -28,7 +28,7 @@ def rename_published(state_dict: Mapping[str, Tensor], published_keys: Rules) ->
         ['head.fc.bias']
     """
     rules = [(re.compile(pattern), replacement) for pattern, replacement in published_keys]
-    renamed = OrderedDict()
+    renamed: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state_dict.items():
         new = key
         for pattern, replacement in rules:
@@ -37,7 +37,7 @@ def rename_published(state_dict: Mapping[str, Tensor], published_keys: Rules) ->
             raise ValueError(f'two keys of the checkpoint are both renamed to {new!r} (the second one is {key!r})')
         renamed[new] = value
     if hasattr(state_dict, '_metadata'):
-        renamed._metadata = state_dict._metadata
+        vars(renamed)['_metadata'] = state_dict._metadata
     return renamed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmprune.models.cifar_vgg import CIFARVGG
 from mmprune.registry import MODELS
@@ -23,11 +24,7 @@ class VGGBN(CIFARVGG):
     """
 
     def __init__(
-        self,
-        depth: int = 16,
-        out_indices: Sequence[int] = (1, 2, 3, 4),
-        last_pool: str | None = None,
-        **kwargs: object,
+        self, depth: int = 16, out_indices: Sequence[int] = (1, 2, 3, 4), last_pool: str | None = None, **kwargs: Any
     ) -> None:
         """Build the network.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 
 def tap_coverage(layer: nn.Module, size: Sequence[int]) -> Tensor:
@@ -19,7 +20,7 @@ def tap_coverage(layer: nn.Module, size: Sequence[int]) -> Tensor:
     """
     kernel = tuple(getattr(layer, 'kernel_size', (1,)))
     count = int(torch.tensor(kernel).prod())
-    if len(size) != len(kernel) or getattr(layer, 'padding_mode', '') != 'zeros':
+    if not isinstance(layer, _ConvNd) or len(size) != len(kernel) or layer.padding_mode != 'zeros':
         return torch.ones(count, dtype=torch.float64)
     shares = torch.ones(1, dtype=torch.float64)
     for axis, (length, taps) in enumerate(zip(size, kernel)):
@@ -32,8 +33,8 @@ def tap_coverage(layer: nn.Module, size: Sequence[int]) -> Tensor:
     return shares
 
 
-def _padding(layer: nn.Module, axis: int) -> tuple[int, int]:
+def _padding(layer: _ConvNd, axis: int) -> tuple[int, int]:
     if layer.padding == 'same':
         total = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
         return total // 2, total - total // 2
-    return (0, 0) if layer.padding == 'valid' else (layer.padding[axis],) * 2
+    return (0, 0) if isinstance(layer.padding, str) else (layer.padding[axis],) * 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.modules.conv import _ConvNd
 
 from mmprune.graph.site import Activation, Branch, Depthwise, Norm, Pool, Site
 from mmprune.moments.correlation import (
@@ -120,12 +121,11 @@ def _producer_moments(site: Site, branch: Branch, rho: float | str) -> Moments:
         raise UnknownMomentsError(f'{site.producer_name} is a transposed conv')
     filters, size = layer_filters(producer, site.producer_index), kernel_size(producer)
     first = next((step for step in branch.chain if not isinstance(step, Pool)), None)
-    if rho == 'fit':
+    if isinstance(rho, str):
         rho = fit_rho(filters, size, first.parameters()[3].cpu()) if isinstance(first, Norm) else DEFAULT_RHO
     covariance = output_covariance(filters, tap_correlation(size, rho))
-    groups = getattr(producer, 'groups', 1)
-    if groups > 1:  # different groups read different, hence uncorrelated, inputs
-        group = site.producer_index.cpu() // (producer.out_channels // groups)
+    if isinstance(producer, _ConvNd) and producer.groups > 1:  # groups read different, hence uncorrelated, inputs
+        group = site.producer_index.cpu() // (producer.out_channels // producer.groups)
         covariance = covariance * (group[:, None] == group[None])
     bias = producer.bias
     mean = (
@@ -153,7 +153,7 @@ def _depthwise_taps(step: Depthwise) -> tuple[Tensor, tuple[int, ...]]:
 
 def _depthwise_rho(state: Moments, step: Depthwise, branch: Branch, rho: float | str, default: float) -> float:
     """The pixel correlation that explains the batch norm behind a depthwise conv, if there is one."""
-    if rho != 'fit':
+    if not isinstance(rho, str):
         return rho
     following = branch.chain[branch.chain.index(step) + 1 :] if step in branch.chain else ()
     if not following or not isinstance(following[0], Norm):

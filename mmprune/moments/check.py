@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmprune.graph.site import Norm, Site
 from mmprune.images.source import ImageSource
-from mmprune.moments.chain import UnknownMomentsError, branch_moments
+from mmprune.moments.chain import Moments, UnknownMomentsError, branch_moments
 from mmprune.moments.correlation import (
     correlation,
     fit_rho,
@@ -56,20 +56,22 @@ def check_moments(
         images: Batches of normalised images of shape (N, C, H, W).
     """
     usable = [site for site in sites if not site.problem and site.branches]
-    measured = {}
+    measured: dict[str, Moments] = {}
     if images is not None:
+        if forward is None:
+            raise ValueError('check_moments: images need the forward that they run through')
         found = measure_moments([site.branches[0] for site in usable], forward, images)
         measured = {site.name: moments for site, moments in zip(usable, found)}
     return [_check(site, measured.get(site.name)) for site in sites]
 
 
-def _check(site: Site, measured: object) -> MomentCheck:
+def _check(site: Site, measured: Moments | None) -> MomentCheck:
     if site.problem or not site.branches:
         return MomentCheck(site.name, problem=site.problem or 'nothing reads it')
     branch = site.branches[0]
     rho = agreement = None
     first = branch.chain[0] if branch.chain else None
-    if isinstance(first, Norm) and site.width > 2:
+    if isinstance(first, Norm) and site.producer is not None and site.width > 2:
         filters, size = layer_filters(site.producer, site.producer_index), kernel_size(site.producer)
         stored = first.parameters()[3].cpu()
         rho = fit_rho(filters, size, stored)

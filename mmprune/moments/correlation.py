@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmprune.graph.site import Layer
+
 #: Values tried by :func:`fit_rho`.
 RHO_GRID = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
@@ -34,7 +36,7 @@ def tap_correlation(size: Sequence[int], rho: float, shift: Sequence[float] | No
     return torch.as_tensor(rho, dtype=torch.float64) ** distance
 
 
-def layer_filters(layer: nn.Module, index: Tensor) -> Tensor:
+def layer_filters(layer: Layer, index: Tensor) -> Tensor:
     """Filters ``index`` of a conv or linear layer as ``(n, c, t)``, float64, on the CPU."""
     weight = layer.weight.detach().double().cpu()
     return weight.reshape(weight.shape[0], weight.shape[1], -1)[index.cpu()]

@@ -15,13 +15,13 @@ from mmprune.images.source import ImageSource
 from mmprune.moments.measure import batch_statistics
 
 #: Mean and variance of a batch norm's input, each of shape ``(c,)``, float64.
-Statistics = Mapping[nn.Module, tuple[Tensor, Tensor]]
+Statistics = Mapping[_BatchNorm, tuple[Tensor, Tensor]]
 
 
 @contextmanager
 def watch_norms() -> Iterator[Callable[[], Statistics]]:
     """Observe every batch norm that runs; what is yielded gives the statistics so far, averaged over batches."""
-    sums: dict[nn.Module, list] = {}
+    sums: dict[_BatchNorm, list] = {}
 
     def observe(module: nn.Module, args: tuple) -> None:
         if isinstance(module, _BatchNorm) and module.running_var is not None and args[0].numel() > args[0].shape[1]:
@@ -56,7 +56,7 @@ class DriftCorrection:
     """
 
     def __init__(self) -> None:
-        self._dense: dict[nn.Module, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
+        self._dense: dict[_BatchNorm, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
         self._gone: dict[nn.Module, list[Tensor]] = {}
 
     def remember(self, statistics: Statistics) -> None:
@@ -65,6 +65,7 @@ class DriftCorrection:
         self._dense = {
             norm: ((norm.running_mean.clone(), norm.running_var.clone()), measured)
             for norm, measured in statistics.items()
+            if norm.running_mean is not None and norm.running_var is not None
         }
 
     def cut(self, site: Site, keep: Tensor) -> None:
@@ -92,13 +93,13 @@ class DriftCorrection:
                 lost += 1
                 continue
             keep = keep.to(stored[0].device)
-            correct_drift(norm, tuple(v[keep] for v in stored), tuple(v[keep] for v in before), after)
+            correct_drift(norm, (stored[0][keep], stored[1][keep]), (before[0][keep], before[1][keep]), after)
         self._dense.clear()
         return lost
 
 
 def correct_drift(
-    norm: nn.Module, stored: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+    norm: _BatchNorm, stored: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
 ) -> None:
     """Set running statistics to those of the old network, moved as the measured ones moved.
 
@@ -113,5 +114,9 @@ def correct_drift(
     quotient = (after[1] + floor) / (before[1] + floor)
     # What the images get wrong about a mean is proportional to the filter: nothing of it is left of one that is gone.
     share = (after[1] / before[1].clamp_min(1e-30)).sqrt()
-    norm.running_mean.copy_(after[0] + share * (mean - before[0]))
-    norm.running_var.copy_(var * quotient)
+    for statistic, value in (
+        (norm.running_mean, after[0] + share * (mean - before[0])),
+        (norm.running_var, var * quotient),
+    ):
+        if statistic is not None:
+            statistic.copy_(value)

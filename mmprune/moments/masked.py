@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.moments.repair import output_mean, output_variance
 
@@ -27,9 +28,9 @@ def masked_statistics(
     return output_mean(masked - dense, mean), quotient
 
 
-def correct_norm(norm: nn.Module, mean_shift: Tensor | None, var_scale: Tensor | None) -> None:
+def correct_norm(norm: _BatchNorm, mean_shift: Tensor | None, var_scale: Tensor | None) -> None:
     """Move a batch norm's running statistics in place: ``mean += mean_shift``, ``var *= var_scale``."""
-    if mean_shift is not None:
+    if mean_shift is not None and norm.running_mean is not None:
         norm.running_mean += mean_shift.to(norm.running_mean)
-    if var_scale is not None:
+    if var_scale is not None and norm.running_var is not None:
         norm.running_var *= var_scale.to(norm.running_var)

@@ -44,7 +44,7 @@ class BNRecalibration(Restorer):
         images: ImageSource | None = None,
     ) -> None:
         """Measure the dense network on the images if it is the control."""
-        if self.control:
+        if self.control and forward is not None and images is not None:
             self._drift.remember(norm_statistics(forward, images))
 
     def restore_site(self, site: Site, keep: Tensor) -> str:
@@ -54,6 +54,7 @@ class BNRecalibration(Restorer):
 
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Average the batch statistics of the sliced network over all batches."""
+        images = () if images is None else images
         if self.control:
             self._drift.apply(forward, images)
             return

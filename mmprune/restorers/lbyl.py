@@ -154,7 +154,7 @@ class Problem:
         self, lambda1: float | str, lambda2: float | str, mismatch: Callable[[Tensor], float] | None = None
     ) -> tuple[float, float]:
         """Numbers for both, choosing what is 'auto' (λ2 always as if λ1 had the published proportion to it)."""
-        if lambda2 == 'auto':
+        if isinstance(lambda2, str):
             penalty, squares = self.penalty(PROPORTION, 1.0), self.slope.square()
             if mismatch is None:
                 lambda2 = largest_penalty(self.gram, self.cross, self.energy, penalty, squares)
@@ -166,7 +166,7 @@ class Problem:
                     lambda systems, value: self.scales(systems.rough(value * squares, self.right(PROPORTION * value))),
                     mismatch,
                 )
-        return (PROPORTION * lambda2 if lambda1 == 'auto' else lambda1), lambda2
+        return (PROPORTION * lambda2 if isinstance(lambda1, str) else lambda1), lambda2
 
 
 def layer_problem(rows: Tensor, norm: Statistics, keep: Tensor, removed: Tensor, exact: bool) -> Problem:
@@ -244,6 +244,6 @@ def ridge(rows: Tensor, keep: Tensor, removed: Tensor, lambda2: float | str) -> 
     design, target = rows[keep], rows[removed]
     gram, cross = design @ design.T, design @ target.T
     unit = torch.ones(len(keep), dtype=rows.dtype, device=rows.device)
-    if lambda2 == 'auto':
+    if isinstance(lambda2, str):
         lambda2 = largest_penalty(gram, cross, target.square().sum(1), (unit, None), unit.new_ones(len(removed)))
     return solve_one(gram + lambda2 * torch.diag(unit), cross).T

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmprune.graph.site import Branch, Norm, Site
+from mmprune.graph.site import Branch, Layer, Norm, Site
 from mmprune.images.source import ImageSource
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.slicing import complement
@@ -143,7 +143,11 @@ class MixingRestorer(Restorer):
         images: ImageSource | None = None,
     ) -> None:
         """Remember the original filters of every site."""
-        self._filters = {site.name: _own_filters(site) for site in sites if not _unsupported(site)}
+        self._filters = {
+            site.name: _own_filters(site.producer, site.producer_index)
+            for site in sites
+            if site.producer is not None and not _unsupported(site)
+        }
 
     def restore_site(self, site: Site, keep: Tensor) -> str:
         """Mix the site's readers; branches with different norms in front get their own ``Z``."""
@@ -177,15 +181,15 @@ def _unsupported(site: Site) -> str:
     return ''
 
 
-def _own_filters(site: Site) -> Filters:
-    index = site.producer_index.to(site.producer.weight.device)
-    rows = site.producer.weight.detach().flatten(1)[index]  # indexing copies
-    return Filters(rows, None if site.producer.bias is None else site.producer.bias.detach()[index])
+def _own_filters(producer: Layer, index: Tensor) -> Filters:
+    index = index.to(producer.weight.device)
+    rows = producer.weight.detach().flatten(1)[index]  # indexing copies
+    return Filters(rows, None if producer.bias is None else producer.bias.detach()[index])
 
 
 def _by_norm(branches: Sequence[Branch]) -> list[list[Branch]]:
     """Branches behind the same norm share one ``Z``."""
-    shared: dict[object, list[Branch]] = {}
+    shared: dict[tuple | None, list[Branch]] = {}
     for branch in branches:
         norm = leading_norm(branch)
         key = None if norm is None else (id(norm.module), tuple(norm.index.tolist()))

@@ -19,6 +19,7 @@ from mmprune.moments import (
     blend,
     branch_moments,
     chain_key,
+    correct_norm,
     measure_moments,
     measure_sizes,
     mixed_weight,
@@ -164,33 +165,31 @@ class MomentRestoration(Restorer):
     @torch.no_grad()
     def _repair(self, branch: Branch, keep: Tensor, moments: Moments) -> None:
         norm, bias = branch.next_norm, branch.module.bias
-        norm = norm if getattr(norm, 'running_mean', None) is not None else None
+        stored = None if norm is None else norm.running_var
         mix, constant = reconstruction(
-            moments.mean, moments.covariance, keep, self.lam, intercept=norm is not None or bias is not None
+            moments.mean, moments.covariance, keep, self.lam, intercept=stored is not None or bias is not None
         )
         weight, taps = branch.read_weight().cpu(), reader_taps(branch)
         coverage = tap_coverage(branch.module, moments.size).repeat(branch.index.shape[1])
         shift = output_mean(weight[complement(keep, len(weight))], constant, coverage)
-        corrects_variance = norm is not None and self.variance_correction
-        before = output_variance(weight, moments.covariance, taps) if corrects_variance else None
-        weight = mixed_weight(weight, keep, mix)
-        branch.write_weight(weight)
-        if corrects_variance:
-            scale = _variance_scale(branch, norm, before, output_variance(weight, moments.covariance, taps))
-            norm.running_var *= scale.to(norm.running_var)
-        if norm is not None:
-            norm.running_mean -= shift.to(norm.running_mean)
+        mixed = mixed_weight(weight, keep, mix)
+        if norm is not None and stored is not None:
+            scale = None
+            if self.variance_correction:
+                before, after = (output_variance(w, moments.covariance, taps) for w in (weight, mixed))
+                scale = _variance_scale(branch, stored, before, after)
+            correct_norm(norm, -shift, scale)
         elif bias is not None:
             bias += shift.to(bias)
+        branch.write_weight(mixed)
 
 
-def _variance_scale(branch: Branch, norm: nn.Module, old: Tensor, new: Tensor) -> Tensor:
+def _variance_scale(branch: Branch, stored: Tensor, old: Tensor, new: Tensor) -> Tensor:
     """Factor of the next batch norm's variance, shape ``(o,)``, as the reader's variance went with it."""
     quotient = torch.where(old > 0, new / old.clamp_min(1e-30), torch.ones_like(old))
     inputs = branch.module.weight.shape[1]
     if branch.index.numel() == inputs:
         return quotient
     # other sites feed this reader too (a concatenation): only this site's share of the variance changes
-    stored = norm.running_var.detach().double().cpu()
-    share = (old / stored.clamp_min(1e-30)).clamp(max=1)
+    share = (old / stored.detach().double().cpu().clamp_min(1e-30)).clamp(max=1)
     return 1 + share * (quotient - 1)

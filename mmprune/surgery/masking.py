@@ -29,15 +29,16 @@ def freeze_outside(module: nn.Module, mask: Tensor) -> None:
 
 
 def _register(module: nn.Module, name: str, mask: Tensor) -> None:
-    mask = mask.to(device=module.weight.device, dtype=torch.bool)
-    if mask.shape != module.weight.shape:
-        raise ValueError(f'a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(module.weight.shape)}')
+    weight = module.get_parameter('weight')
+    mask = mask.to(device=weight.device, dtype=torch.bool)
+    if mask.shape != weight.shape:
+        raise ValueError(f'a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(weight.shape)}')
     if name in module._buffers:
         module._buffers[name] = mask
         return
     module.register_buffer(name, mask)
     if '_mmprune_mask_hooks' not in module.__dict__:
-        module._mmprune_mask_hooks = [
+        module.__dict__['_mmprune_mask_hooks'] = [
             module.register_forward_pre_hook(_before_forward),
             module._register_state_dict_hook(_in_state_dict),
         ]
@@ -46,8 +47,9 @@ def _register(module: nn.Module, name: str, mask: Tensor) -> None:
 def apply_mask(module: nn.Module) -> None:
     """Zero a masked module's weight outside its mask, without autograd noticing."""
     # through .data: a layer that runs twice in one forward must not see its weight "modified in place" by a no-op
-    if MASK in module._buffers:
-        module.weight.data.mul_(module._buffers[MASK])
+    mask = module._buffers.get(MASK)
+    if mask is not None:
+        module.get_parameter('weight').data.mul_(mask)
 
 
 def _before_forward(module: nn.Module, args: object) -> None:
@@ -75,7 +77,7 @@ class _MaskGradient:
 
 def _hook_gradient(module: nn.Module) -> None:
     """Once per Parameter object: copies of a model have new ones, and frozen ones take no hook until they are not."""
-    weight = module.weight
+    weight = module.get_parameter('weight')
     hooks = (weight._backward_hooks or {}).values()
     if weight.requires_grad and not any(isinstance(hook, _MaskGradient) for hook in hooks):
         weight.register_hook(_MaskGradient(module))

@@ -5,8 +5,9 @@ Optimisers, ``paramwise_cfg`` and hooks hold on to parameters; assigning ``.data
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +112,8 @@ def keep_inputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
             _select(module, name, 1, keep, undo)
         _set(module, undo, in_features=count)
         return
+    if not isinstance(module, _ConvNd):
+        raise TypeError(f'a {type(module).__name__} has no input channels to cut')
     axis, index = (0 if module.transposed else 1), keep
     if module.groups > 1:
         size = module.in_channels // module.groups
@@ -150,15 +153,10 @@ def widths(module: nn.Module) -> tuple[int, int]:
         return module.out_features, module.in_features
     if isinstance(module, _ConvNd):
         return module.out_channels, module.in_channels
-    if tells_width(module):
-        return module.out_channels, module.out_channels
-    count = module.num_features if isinstance(module, _BatchNorm) else module.num_parameters
+    if isinstance(module, _BatchNorm):
+        return module.num_features, module.num_features
+    count: Any = module.num_parameters if isinstance(module, nn.PReLU) else module.out_channels
     return count, count
-
-
-def total(tensors: Iterable[Tensor]) -> int:
-    """Number of elements of all tensors."""
-    return sum(tensor.numel() for tensor in tensors)
 
 
 def slice_channels(model: nn.Module, outputs: Mapping[nn.Module, Tensor], inputs: Mapping[nn.Module, Tensor]) -> Undo:
