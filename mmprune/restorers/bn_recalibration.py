@@ -54,7 +54,8 @@ class BNRecalibration(Restorer):
 
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Average the batch statistics of the sliced network over all batches."""
-        images = () if images is None else images
+        if images is None:
+            raise ValueError('images: BNRecalibration needs some')
         if self.control:
             self._drift.apply(forward, images)
             return
