@@ -1,4 +1,4 @@
-"""Allocators: how much goes from each layer?"""
+"""Allocators: how much is removed from each layer, at a ratio or within a budget."""
 
 from mmprune.allocators.base import Allocator, Layer
 from mmprune.allocators.budget import search_ratio

@@ -1,4 +1,4 @@
-"""One ranking over all layers."""
+"""One ranking of the units of all layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmprune.registry import ALLOCATORS
 
 
 def unit_costs(layers: Sequence[Layer], kind: str, key: str) -> list[float]:
-    """What one unit of every layer costs: 1, its parameters or its multiply-adds.
+    """Cost of one unit of every layer: 1, its parameters or its multiply-adds.
 
     Args:
         layers: The layers.
@@ -28,7 +28,7 @@ def unit_costs(layers: Sequence[Layer], kind: str, key: str) -> list[float]:
 
 @ALLOCATORS.register_module()
 class Global(Allocator):
-    """Removes the lowest scores of all layers together."""
+    """One threshold on the scores of all layers together: what is below it goes."""
 
     needs_scores = True
 
@@ -39,7 +39,7 @@ class Global(Allocator):
         cost: Literal['unit', 'params', 'flops'] = 'unit',
         max_ratio: Share = 1.0,
     ) -> None:
-        """See the class.
+        """Allocate at a ratio or within a budget.
 
         Args:
             ratio: Share to remove, in [0, 1): of the units, or of what ``cost`` names.
@@ -56,7 +56,7 @@ class Global(Allocator):
         self.max_ratio = max_ratio
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
-        """What a common threshold leaves of each layer."""
+        """Survivors of a common threshold, per layer."""
         check_ratio(ratio)
         scores = [sorted_scores(layer, 'Global', allow_negative=self.cost == 'unit') for layer in layers]
         candidates = [s[: int(self.max_ratio * len(s))] for s in scores]

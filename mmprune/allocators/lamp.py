@@ -23,7 +23,7 @@ class LAMP(Allocator):
     needs_scores = True
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:
-        """What a common threshold on the LAMP scores leaves of each layer; units that tie with it stay."""
+        """Survivors of a common threshold on the LAMP scores, per layer; units that tie with it stay."""
         check_ratio(ratio)
         scores = [lamp_scores(sorted_scores(layer, 'LAMP')) for layer in layers]
         pooled = np.concatenate(scores)

@@ -15,7 +15,7 @@ ROUNDINGS: dict[str, Callable[[float], int]] = {'floor': math.floor, 'round': ro
 
 @ALLOCATORS.register_module()
 class Uniform(Allocator):
-    """Every layer loses the same share.
+    """The same share from every layer.
 
     Example:
         >>> Uniform(ratio=0.3).keep_counts([Layer('conv1', 64, (64, 3, 3, 3))], 0.3)
@@ -28,12 +28,12 @@ class Uniform(Allocator):
         target: Target | None = None,
         rounding: Literal['floor', 'round', 'ceil'] = 'floor',
     ) -> None:
-        """See the class.
+        """Allocate at a ratio or within a budget.
 
         Args:
             ratio: Share of the units to remove, in [0, 1).
             target: Share of FLOPs or parameters that may remain, instead of ``ratio``.
-            rounding: What happens to a fractional number of *kept* units: 'floor' (LBYL's convolutions), 'round'
+            rounding: Of a fractional number of *kept* units: 'floor' (LBYL's convolutions), 'round'
                 (LBYL's LeNet, RD_PRUNE) or 'ceil'.
         """
         super().__init__(ratio, target)

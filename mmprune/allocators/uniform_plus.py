@@ -1,4 +1,4 @@
-"""Uniform, but gentle to the first and the last layer."""
+"""The same ratio in all layers but the first and the last, which are spared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UniformPlus(Allocator):
     def __init__(
         self, ratio: Ratio | None = None, target: Target | None = None, last_min_share: Fraction = 0.2
     ) -> None:
-        """See the class.
+        """Allocate at a ratio or within a budget.
 
         Args:
             ratio: Share of all units to remove, in [0, 1).

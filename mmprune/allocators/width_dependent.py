@@ -26,7 +26,7 @@ class WidthDependent(Allocator):
         factors: Sequence[NonNegative] = (0.4, 1.0, 1.3),
         min_keep: NonNegativeCount = 10,
     ) -> None:
-        """See the class.
+        """Allocate at a ratio or within a budget.
 
         Args:
             ratio: Nominal share of units to remove, in [0, 1).

@@ -1,4 +1,4 @@
-"""Criteria: how important is each channel?"""
+"""Criteria: the importance of every channel, or of every weight."""
 
 from mmprune.criteria.base import Criterion
 from mmprune.criteria.bn_scale import BNScale

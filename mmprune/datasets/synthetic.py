@@ -28,7 +28,7 @@ class SyntheticImages(BaseDataset):
     """
 
     def __init__(self, num_images: int, metainfo: dict | None = None) -> None:
-        """See the class.
+        """A data set of known length, without its images yet.
 
         Args:
             num_images: Number of images in the store that will be attached.

@@ -1,4 +1,4 @@
-"""Restorers: repair a network for the channels it loses."""
+"""Restorers: closed-form repairs of a network for the channels that it loses."""
 
 from mmprune.restorers.base import Restorer
 from mmprune.restorers.bn_recalibration import BNRecalibration

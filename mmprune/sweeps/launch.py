@@ -44,7 +44,7 @@ class Run:
     last_stage: str
 
     def report(self) -> dict | None:
-        """What a finished run of exactly this wrote."""
+        """Report of a finished run of exactly this config, or None."""
         return finished(self.folder, self.text, self.last_stage)
 
     def forget_other_config(self) -> None:
@@ -55,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: ``done``, ``failed`` or ``elsewhere`` (another process has it), and the time it took."""
+    """Outcome of a run: ``done``, ``failed`` or ``elsewhere`` (another process has it), and the time it took."""
 
     run: Run
     state: str
@@ -103,7 +103,7 @@ class Launcher:
     """
 
     def __init__(self, tool: str | Path, jobs: int, devices: Sequence[str] = ()) -> None:
-        """See the class.
+        """A pool of processes, idle yet.
 
         Args:
             tool: Path of tools/train.py.
