@@ -43,6 +43,8 @@ class ImageStore(ImageSource):
         (50, 12800, (256, 3, 32, 32), (3, 32, 32))
     """
 
+    num_images: int
+
     def __init__(self, folder: str | Path, device: str | torch.device = 'cpu') -> None:
         """Open what :meth:`create` made.
 
