@@ -9,204 +9,97 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+
+def _names(text: str, ending: str = '') -> list[str]:
+    return [name + ending for name in text.split()]
+
+
 #: One config per method and per backbone, relative to mmdet's config folder.
 #: FPG and DyHead are not tried: they take minutes on a CPU.
-DETECTORS = [
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-    'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py',
-    'faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py',
-    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
-    'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py',
-    'retinanet/retinanet_r50_fpn_1x_coco.py',
-    'retinanet/retinanet_r18_fpn_1x_coco.py',
-    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
-    'atss/atss_r50_fpn_1x_coco.py',
-    'gfl/gfl_r50_fpn_1x_coco.py',
-    'paa/paa_r50_fpn_1x_coco.py',
-    'tood/tood_r50_fpn_1x_coco.py',
-    'vfnet/vfnet_r50_fpn_1x_coco.py',
-    'ssd/ssd300_coco.py',
-    'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
-    'yolo/yolov3_d53_8xb8-320-273e_coco.py',
-    'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py',
-    'yolox/yolox_s_8xb8-300e_coco.py',
-    'yolox/yolox_nano_8xb8-300e_coco.py',
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
-    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
-    'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
-    'centernet/centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco.py',
-    'cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py',
-    'detr/detr_r50_8xb2-150e_coco.py',
-    'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
-    'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py',
-    'dab_detr/dab-detr_r50_8xb2-50e_coco.py',
-    'dino/dino-4scale_r50_8xb2-12e_coco.py',
-    'ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py',
-    'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py',
-    'queryinst/queryinst_r50_fpn_1x_coco.py',
-    'yolact/yolact_r50_1xb8-55e_coco.py',
-    'solo/solo_r50_fpn_1x_coco.py',
-    'solo/decoupled-solo_r50_fpn_1x_coco.py',
-    'solov2/solov2_r50_fpn_1x_coco.py',
-    'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py',
-    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
-    'maskformer/maskformer_r50_ms-16xb1-75e_coco.py',
-    'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
-    'htc/htc-without-semantic_r50_fpn_1x_coco.py',
-    'detectors/detectors_cascade-rcnn_r50_1x_coco.py',
-    'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py',
-    'grid_rcnn/grid-rcnn_r50_fpn_gn-head_1x_coco.py',
-    'double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py',
-    'dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py',
-    'foveabox/fovea_r50_fpn_4xb4-1x_coco.py',
-    'fsaf/fsaf_r50_fpn_1x_coco.py',
-    'free_anchor/freeanchor_r50_fpn_1x_coco.py',
-    'guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py',
-    'nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco.py',
-    'nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py',
-    'pafpn/faster-rcnn_r50_pafpn_1x_coco.py',
-    'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py',
-    'reppoints/reppoints-moment_r50_fpn_1x_coco.py',
-    'sabl/sabl-faster-rcnn_r50_fpn_1x_coco.py',
-    'sabl/sabl-retinanet_r50_fpn_1x_coco.py',
-    'scnet/scnet_r50_fpn_1x_coco.py',
-    'tridentnet/tridentnet_r50-caffe_1x_coco.py',
-    'yolof/yolof_r50-c5_8xb8-1x_coco.py',
-    'autoassign/autoassign_r50-caffe_fpn_1x_coco.py',
-    'ddod/ddod_r50_fpn_1x_coco.py',
-    'ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py',
-    'rpn/rpn_r50_fpn_1x_coco.py',
-    'cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py',
-    'carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py',
-    'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py',
-    'boxinst/boxinst_r50_fpn_ms-90k_coco.py',
-    'groie/faste-rcnn_r50_fpn_groie_1x_coco.py',
-    'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py',
-    'dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
-    'gn/mask-rcnn_r50_fpn_gn-all_2x_coco.py',
-    'gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py',
-    'gcnet/mask-rcnn_r50-gcb-r4-c3-c5_fpn_1x_coco.py',
-    'empirical_attention/faster-rcnn_r50-attn0010-dcn_fpn_1x_coco.py',
-    'res2net/faster-rcnn_res2net-101_fpn_2x_coco.py',
-    'faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py',
-    'resnest/faster-rcnn_s50_fpn_syncbn-backbone+head_ms-range-1x_coco.py',
-    'regnet/faster-rcnn_regnetx-3.2GF_fpn_1x_coco.py',
-    'hrnet/faster-rcnn_hrnetv2p-w18-1x_coco.py',
-    'convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
-    'swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
-    'pvt/retinanet_pvt-t_fpn_1x_coco.py',
-    'pvt/retinanet_pvtv2-b0_fpn_1x_coco.py',
-    'efficientnet/retinanet_effb3_fpn_8xb4-crop896-1x_coco.py',
-]
-#: Methods that differ from another one in what is no matter of backbone, neck or a head's first layers.
-SAME_INTERFACE = (
-    'dynamic_rcnn',
-    'pisa',
-    'dcn',
-    'gn',
-    'gn+ws',
-    'empirical_attention',
-    'gcnet',
-    'resnest',
-    'regnet',
-    'convnext',
-    'swin',
-    'efficientnet',
-    'boxinst',
-    'crowddet',
-    'free_anchor',
-    'fsaf',
-    'point_rend',
-    'scnet',
-    'htc',
-    'ms_rcnn',
-    'rpn',
-    'autoassign',
-    'ddod',
-    'queryinst',
-    'ddq',
-    'conditional_detr',
-    'dab_detr',
-    'foveabox',
-    'cascade_rpn',
-    'groie',
-    'panoptic_fpn',
-    'tridentnet',
-    'mask2former',
+DETECTORS = _names(
+    """
+    faster_rcnn/faster-rcnn_r50_fpn_1x_coco faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco
+    faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco mask_rcnn/mask-rcnn_r50_fpn_1x_coco
+    cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco
+    retinanet/retinanet_r50_fpn_1x_coco retinanet/retinanet_r18_fpn_1x_coco fcos/fcos_r50-caffe_fpn_gn-head_1x_coco
+    atss/atss_r50_fpn_1x_coco gfl/gfl_r50_fpn_1x_coco paa/paa_r50_fpn_1x_coco tood/tood_r50_fpn_1x_coco
+    vfnet/vfnet_r50_fpn_1x_coco ssd/ssd300_coco ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco
+    yolo/yolov3_d53_8xb8-320-273e_coco yolo/yolov3_mobilenetv2_8xb24-320-300e_coco yolox/yolox_s_8xb8-300e_coco
+    yolox/yolox_nano_8xb8-300e_coco rtmdet/rtmdet_tiny_8xb32-300e_coco rtmdet/rtmdet-ins_tiny_8xb32-300e_coco
+    centernet/centernet_r18_8xb16-crop512-140e_coco centernet/centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco
+    cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco detr/detr_r50_8xb2-150e_coco
+    deformable_detr/deformable-detr_r50_16xb2-50e_coco conditional_detr/conditional-detr_r50_8xb2-50e_coco
+    dab_detr/dab-detr_r50_8xb2-50e_coco dino/dino-4scale_r50_8xb2-12e_coco ddq/ddq-detr-4scale_r50_8xb2-12e_coco
+    sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco queryinst/queryinst_r50_fpn_1x_coco yolact/yolact_r50_1xb8-55e_coco
+    solo/solo_r50_fpn_1x_coco solo/decoupled-solo_r50_fpn_1x_coco solov2/solov2_r50_fpn_1x_coco
+    condinst/condinst_r50_fpn_ms-poly-90k_coco_instance mask2former/mask2former_r50_8xb2-lsj-50e_coco
+    maskformer/maskformer_r50_ms-16xb1-75e_coco panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco
+    htc/htc-without-semantic_r50_fpn_1x_coco detectors/detectors_cascade-rcnn_r50_1x_coco
+    libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco grid_rcnn/grid-rcnn_r50_fpn_gn-head_1x_coco
+    double_heads/dh-faster-rcnn_r50_fpn_1x_coco dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco
+    foveabox/fovea_r50_fpn_4xb4-1x_coco fsaf/fsaf_r50_fpn_1x_coco free_anchor/freeanchor_r50_fpn_1x_coco
+    guided_anchoring/ga-retinanet_r50_fpn_1x_coco nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco
+    nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco pafpn/faster-rcnn_r50_pafpn_1x_coco
+    point_rend/point-rend_r50-caffe_fpn_ms-1x_coco reppoints/reppoints-moment_r50_fpn_1x_coco
+    sabl/sabl-faster-rcnn_r50_fpn_1x_coco sabl/sabl-retinanet_r50_fpn_1x_coco scnet/scnet_r50_fpn_1x_coco
+    tridentnet/tridentnet_r50-caffe_1x_coco yolof/yolof_r50-c5_8xb8-1x_coco autoassign/autoassign_r50-caffe_fpn_1x_coco
+    ddod/ddod_r50_fpn_1x_coco ms_rcnn/ms-rcnn_r50_fpn_1x_coco rpn/rpn_r50_fpn_1x_coco
+    cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco carafe/faster-rcnn_r50_fpn-carafe_1x_coco
+    crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman boxinst/boxinst_r50_fpn_ms-90k_coco
+    groie/faste-rcnn_r50_fpn_groie_1x_coco pisa/faster-rcnn_r50_fpn_pisa_1x_coco
+    dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco gn/mask-rcnn_r50_fpn_gn-all_2x_coco
+    gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco gcnet/mask-rcnn_r50-gcb-r4-c3-c5_fpn_1x_coco
+    empirical_attention/faster-rcnn_r50-attn0010-dcn_fpn_1x_coco res2net/faster-rcnn_res2net-101_fpn_2x_coco
+    faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco resnest/faster-rcnn_s50_fpn_syncbn-backbone+head_ms-range-1x_coco
+    regnet/faster-rcnn_regnetx-3.2GF_fpn_1x_coco hrnet/faster-rcnn_hrnetv2p-w18-1x_coco
+    convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco
+    pvt/retinanet_pvt-t_fpn_1x_coco pvt/retinanet_pvtv2-b0_fpn_1x_coco
+    efficientnet/retinanet_effb3_fpn_8xb4-crop896-1x_coco
+""",
+    '.py',
 )
+#: Methods that differ from another one in what is no matter of backbone, neck or a head's first layers.
+SAME_INTERFACE = _names("""
+    dynamic_rcnn pisa dcn gn gn+ws empirical_attention gcnet resnest regnet convnext swin efficientnet boxinst crowddet
+    free_anchor fsaf point_rend scnet htc ms_rcnn rpn autoassign ddod queryinst ddq conditional_detr dab_detr foveabox
+    cascade_rpn groie panoptic_fpn tridentnet mask2former
+""")
 #: Those of them whose heads are tried as targets, one per kind of head.
-HEADS = [
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
-    'retinanet/retinanet_r18_fpn_1x_coco.py',
-    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
-    'atss/atss_r50_fpn_1x_coco.py',
-    'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py',
-    'yolox/yolox_s_8xb8-300e_coco.py',
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
-    'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
-    'double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py',
-    'detr/detr_r50_8xb2-150e_coco.py',
-]
+HEADS = _names(
+    """
+    faster_rcnn/faster-rcnn_r50_fpn_1x_coco mask_rcnn/mask-rcnn_r50_fpn_1x_coco
+    cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco retinanet/retinanet_r18_fpn_1x_coco
+    fcos/fcos_r50-caffe_fpn_gn-head_1x_coco atss/atss_r50_fpn_1x_coco yolo/yolov3_mobilenetv2_8xb24-320-300e_coco
+    yolox/yolox_s_8xb8-300e_coco rtmdet/rtmdet_tiny_8xb32-300e_coco centernet/centernet_r18_8xb16-crop512-140e_coco
+    double_heads/dh-faster-rcnn_r50_fpn_1x_coco detr/detr_r50_8xb2-150e_coco
+""",
+    '.py',
+)
 #: One config per backbone, relative to mmpretrain's config folder.
-CLASSIFIERS = [
-    'resnet/resnet18_8xb32_in1k.py',
-    'resnet/resnet50_8xb32_in1k.py',
-    'resnet/resnet18_8xb16_cifar10.py',
-    'resnext/resnext50-32x4d_8xb32_in1k.py',
-    'seresnet/seresnet50_8xb32_in1k.py',
-    'resnest/resnest50_32xb64_in1k.py',
-    'res2net/res2net50-w26-s8_8xb32_in1k.py',
-    'wrn/wide-resnet50_8xb32_in1k.py',
-    'regnet/regnetx-1.6gf_8xb128_in1k.py',
-    'repvgg/repvgg-A0_8xb32_in1k.py',
-    'vgg/vgg16bn_8xb32_in1k.py',
-    'densenet/densenet121_4xb256_in1k.py',
-    'hrnet/hrnet-w18_4xb32_in1k.py',
-    'cspnet/cspdarknet50_8xb32_in1k.py',
-    'cspnet/cspresnet50_8xb32_in1k.py',
-    'mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
-    'mobilenet_v3/mobilenet-v3-small_8xb128_in1k.py',
-    'mobileone/mobileone-s0_8xb32_in1k.py',
-    'shufflenet_v1/shufflenet-v1-1x_16xb64_in1k.py',
-    'shufflenet_v2/shufflenet-v2-1x_16xb64_in1k.py',
-    'efficientnet/efficientnet-b0_8xb32_in1k.py',
-    'efficientnet_v2/efficientnetv2-b0_8xb32_in1k.py',
-    'inception_v3/inception-v3_8xb32_in1k.py',
-    'lenet/lenet5_mnist.py',
-    'convnext/convnext-tiny_32xb128_in1k.py',
-    'convnext_v2/convnext-v2-atto_32xb32_in1k.py',
-    'convmixer/convmixer-768-32_10xb64_in1k.py',
-    'replknet/replknet-31B_32xb64_in1k.py',
-    'repmlp/repmlp-base_8xb64_in1k.py',
-    'hornet/hornet-tiny_8xb128_in1k.py',
-    'van/van-tiny_8xb128_in1k.py',
-    'poolformer/poolformer-s12_32xb128_in1k.py',
-    'riformer/riformer-s12_8xb128_in1k.py',
-    'mobilevit/mobilevit-xxsmall_8xb128_in1k.py',
-    'edgenext/edgenext-xsmall_8xb256_in1k.py',
-    'efficientformer/efficientformer-l1_8xb128_in1k.py',
-    'levit/levit-128s_8xb256_in1k.py',
-    'conformer/conformer-tiny-p16_8xb128_in1k.py',
-    'mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py',
-    'vision_transformer/vit-base-p16_64xb64_in1k.py',
-    'deit/deit-small_4xb256_in1k.py',
-    'deit/deit-small-distilled_4xb256_in1k.py',
-    'swin_transformer/swin-tiny_16xb64_in1k.py',
-    'swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py',
-    't2t_vit/t2t-vit-t-14_8xb64_in1k.py',
-    'tinyvit/tinyvit-5m_8xb256_in1k.py',
-    'tnt/tnt-s-p16_16xb64_in1k.py',
-    'twins/twins-svt-small_8xb128_in1k.py',
-    'twins/twins-pcpvt-small_8xb128_in1k.py',
-    'mvit/mvitv2-tiny_8xb256_in1k.py',
-    'davit/davit-tiny_4xb256_in1k.py',
-    'xcit/xcit-nano-12-p16_8xb128_in1k.py',
-    'vig/vig-tiny_8xb128_in1k.py',
-    'vig/pvig-tiny_8xb128_in1k.py',
-]
+CLASSIFIERS = _names(
+    """
+    resnet/resnet18_8xb32_in1k resnet/resnet50_8xb32_in1k resnet/resnet18_8xb16_cifar10
+    resnext/resnext50-32x4d_8xb32_in1k seresnet/seresnet50_8xb32_in1k resnest/resnest50_32xb64_in1k
+    res2net/res2net50-w26-s8_8xb32_in1k wrn/wide-resnet50_8xb32_in1k regnet/regnetx-1.6gf_8xb128_in1k
+    repvgg/repvgg-A0_8xb32_in1k vgg/vgg16bn_8xb32_in1k densenet/densenet121_4xb256_in1k hrnet/hrnet-w18_4xb32_in1k
+    cspnet/cspdarknet50_8xb32_in1k cspnet/cspresnet50_8xb32_in1k mobilenet_v2/mobilenet-v2_8xb32_in1k
+    mobilenet_v3/mobilenet-v3-small_8xb128_in1k mobileone/mobileone-s0_8xb32_in1k
+    shufflenet_v1/shufflenet-v1-1x_16xb64_in1k shufflenet_v2/shufflenet-v2-1x_16xb64_in1k
+    efficientnet/efficientnet-b0_8xb32_in1k efficientnet_v2/efficientnetv2-b0_8xb32_in1k
+    inception_v3/inception-v3_8xb32_in1k lenet/lenet5_mnist convnext/convnext-tiny_32xb128_in1k
+    convnext_v2/convnext-v2-atto_32xb32_in1k convmixer/convmixer-768-32_10xb64_in1k replknet/replknet-31B_32xb64_in1k
+    repmlp/repmlp-base_8xb64_in1k hornet/hornet-tiny_8xb128_in1k van/van-tiny_8xb128_in1k
+    poolformer/poolformer-s12_32xb128_in1k riformer/riformer-s12_8xb128_in1k mobilevit/mobilevit-xxsmall_8xb128_in1k
+    edgenext/edgenext-xsmall_8xb256_in1k efficientformer/efficientformer-l1_8xb128_in1k levit/levit-128s_8xb256_in1k
+    conformer/conformer-tiny-p16_8xb128_in1k mlp_mixer/mlp-mixer-base-p16_64xb64_in1k
+    vision_transformer/vit-base-p16_64xb64_in1k deit/deit-small_4xb256_in1k deit/deit-small-distilled_4xb256_in1k
+    swin_transformer/swin-tiny_16xb64_in1k swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px
+    t2t_vit/t2t-vit-t-14_8xb64_in1k tinyvit/tinyvit-5m_8xb256_in1k tnt/tnt-s-p16_16xb64_in1k
+    twins/twins-svt-small_8xb128_in1k twins/twins-pcpvt-small_8xb128_in1k mvit/mvitv2-tiny_8xb256_in1k
+    davit/davit-tiny_4xb256_in1k xcit/xcit-nano-12-p16_8xb128_in1k vig/vig-tiny_8xb128_in1k vig/pvig-tiny_8xb128_in1k
+""",
+    '.py',
+)
 #: Input (C, H, W) where 3 × 128 × 160 will not do.
 SHAPES = {
     'ssd/ssd300_coco.py': (3, 300, 300),

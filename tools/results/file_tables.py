@@ -68,3 +68,17 @@ def memory(run: Mapping) -> str:
     return (
         f'resnet18, {size} × {size} pixels:\n\n{markdown(["peak memory of a process, MiB", *counts, "ratio"], rows)}'
     )
+
+
+def similarity(found: Sequence[Mapping]) -> str:
+    """How similarities without images agree with those of real images (configs/redundancy_graph/similarity.json)."""
+    head = ['hash', 'inputs', 'against', 'correlation: mean (min … max)', 'first layer', 'RMSE: mean', 'first layer']
+    rows = []
+    for row in found:
+        spread = '{mean:.2f} ({min:.2f} … {max:.2f})'.format(**row['correlation'])
+        firsts = [f'{row[key]["first_layer"]:.3f}' for key in ('correlation', 'rmse')]
+        hashed = 'with dc' if row['dc'] else 'dc=False'
+        rows.append(
+            [hashed, row['inputs'], row['against'], spread, firsts[0], f'{row["rmse"]["mean"]:.3f}', firsts[1]]
+        )
+    return markdown(head, rows)

@@ -24,6 +24,7 @@ FIGURE = ROOT / 'docs/images/comparison.svg'
 #: Tables that are not made of cells.
 OTHERS = {
     'docs/detector_speed': lambda: file_tables.speeds(_read('docs/detector_speed.json')['runs']),
+    'similarity': lambda: file_tables.similarity(_read('configs/redundancy_graph/similarity.json')),
     'tests/soak': lambda: (
         file_tables.soak(_read('tests/soak.json')) + '\n' + file_tables.memory(_read('tests/memory.json')['runs'][-1])
     ),
