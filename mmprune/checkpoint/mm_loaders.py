@@ -224,7 +224,7 @@ def _guarded(content: Any, file: str | os.PathLike | IO[bytes] | None = None) ->
     return content
 
 
-def _pruned_holders(content: Any) -> list[dict]:
+def _pruned_holders(content: Any) -> list[Any]:
     """The state dicts in a checkpoint beside which there is a structure of ours."""
     if not isinstance(content, dict):
         return []

@@ -8,6 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,7 +45,7 @@ def _named_method(owner: Any, name: Any) -> Callable:
     return getattr(owner, name)
 
 
-_MULTIARRAY = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+_MULTIARRAY = import_module(f'numpy.{"_core" if hasattr(np, "_core") else "core"}.multiarray')
 _DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', 'b1', 'U1', 'S1')
 
 #: mmengine's own bookkeeping in checkpoints of a Runner, and nothing else.
@@ -80,7 +81,7 @@ def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: MapLocati
         FileNotFoundError: There is no such file.
         CheckpointError: Truncated, changed since it was written, not a checkpoint, or needing code to be executed.
     """
-    name = 'checkpoint'
+    name: str | Path = 'checkpoint'
     if isinstance(path, (str, os.PathLike)):
         name = path = Path(os.path.expanduser(os.fspath(path)))
         if not path.is_file():
