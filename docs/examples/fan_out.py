@@ -4,6 +4,7 @@ from torch import Tensor
 
 from mmprune.criteria.base import Criterion
 from mmprune.graph.group import ChannelGroup
+from mmprune.options import Positive
 from mmprune.registry import CRITERIA
 
 
@@ -11,9 +12,7 @@ from mmprune.registry import CRITERIA
 class FanOut(Criterion):
     """Norm of a channel's filter, times the norm of the weights that read the channel."""
 
-    def __init__(self, power: float = 1.0) -> None:
-        if power <= 0:
-            raise ValueError(f'criterion FanOut.power: above 0, got {power!r}')
+    def __init__(self, power: Positive = 1.0) -> None:
         self.power = power
 
     def scores(self, group: ChannelGroup) -> Tensor:

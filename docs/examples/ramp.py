@@ -1,19 +1,21 @@
 """An allocator of one's own: early layers lose less than late ones."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from mmprune.allocators.base import Allocator, Layer
+from mmprune.allocators.base import Allocator, Layer, Target
+from mmprune.options import Bounds, Ratio
 from mmprune.registry import ALLOCATORS
+
+Slope = Annotated[float, Bounds(at_least=0, at_most=2)]  # 0: all layers alike
 
 
 @ALLOCATORS.register_module()
 class Ramp(Allocator):
     """The share removed grows from layer to layer, by ``slope`` times the mean share from the first to the last."""
 
-    def __init__(self, ratio: float | None = None, target: dict | None = None, slope: float = 0.5) -> None:
-        super().__init__(ratio, target)  # checks both; with a target, the pruner searches the ratio
-        if not 0 <= slope <= 2:
-            raise ValueError(f'allocator.slope: between 0 (all alike) and 2, got {slope!r}')
+    def __init__(self, ratio: Ratio | None = None, target: Target | None = None, slope: Slope = 0.5) -> None:
+        super().__init__(ratio, target)  # one of the two; with a target, the pruner searches the ratio
         self.slope = slope
 
     def keep_counts(self, layers: Sequence[Layer], ratio: float) -> list[int]:

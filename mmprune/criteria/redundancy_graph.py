@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from mmprune.errors import ConfigError
 from mmprune.images.noise import Noise
 from mmprune.images.source import ImageSource
 from mmprune.moments import batch_statistics
+from mmprune.options import Bounds, Count, Says, Share
 from mmprune.registry import CRITERIA, SYNTHESIZERS, build_part
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 #: Images that pass through the network at once; keeps the peak memory of large networks small.
 CHUNK = 20
 REDUCTIONS = {'mean': np.mean, 'max': np.max, 'min': np.min}
+Inputs = (
+    Literal['real', 'synthetic', 'noise', 'pink', 'weights'] | Annotated[dict, Says("a synthesizer's dict(type=…)")]
+)
+Target = Annotated[Mapping, Says('dict(flops=…), dict(params=…) or dict(ratio=…)')]
 NOISES = {'noise': 'GaussianNoise', 'pink': 'PinkNoise'}
 
 
@@ -59,12 +64,12 @@ class RedundancyGraph(Criterion):
 
     def __init__(
         self,
-        threshold: float | None = None,
-        target: Mapping[str, float] | None = None,
-        inputs: str | dict | None = None,
-        num_images: int = 100,
-        group_reduce: str = 'lead',
-        hash_size: int = 8,
+        threshold: Share | None = None,
+        target: Target | None = None,
+        inputs: Inputs | None = None,
+        num_images: Count = 100,
+        group_reduce: Literal['lead', 'mean', 'max', 'min'] = 'lead',
+        hash_size: Annotated[int, Bounds(at_least=2)] = 8,
         dc: bool = True,
         batch_statistics: bool | None = None,
         structure: str | None = None,
@@ -91,21 +96,10 @@ class RedundancyGraph(Criterion):
             save_structure: Where to write the choice: JSON with every group's layers, kept units and order of removal.
         """
         if threshold is not None and target is not None:
-            raise ValueError('criterion: give either `threshold` or `target`, not both')
-        if threshold is not None and not 0 < threshold <= 1:
-            raise ValueError(f'criterion.threshold: a share of equal bits in (0, 1], got {threshold!r}')
-        if group_reduce != 'lead' and group_reduce not in REDUCTIONS:
-            raise ValueError(f"criterion.group_reduce: 'lead', 'mean', 'max' or 'min', got {group_reduce!r}")
-        if isinstance(inputs, str) and inputs not in ('real', 'synthetic', 'weights', *NOISES):
-            raise ValueError(
-                "criterion.inputs: 'real', 'synthetic', 'noise', 'pink', 'weights' or a synthesizer's "
-                f'config, got {inputs!r}'
-            )
-        for key, value, least in (('num_images', num_images, 1), ('hash_size', hash_size, 2)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f'criterion.{key}: a whole number of at least {least}, got {value!r}')
+            raise ValueError('give either `threshold` or `target`, not both')
         self.target = None if target is None else _checked_target(target)
         self.threshold = threshold if threshold is not None or target is not None else 0.7
+        self.source = build_part(SYNTHESIZERS, inputs, 'inputs') if isinstance(inputs, dict) else None
         self.inputs, self.num_images, self.group_reduce = inputs, num_images, group_reduce
         self.hash_size, self.dc, self.batch_statistics = hash_size, dc, batch_statistics
         self.structure = None if structure is None else load_information(structure)
@@ -124,26 +118,20 @@ class RedundancyGraph(Criterion):
         if kind in ('real', 'synthetic'):
             if images is None:
                 raise ConfigError(
-                    f'criterion.inputs={kind!r}: there are no images; give `images`, or set inputs to '
-                    "'noise' or 'weights'"
+                    f"inputs={kind!r}: there are no images; give `images`, or set inputs to 'noise' or 'weights'"
                 )
             return images
-        if isinstance(kind, dict):
-            source = build_part(SYNTHESIZERS, kind, 'criterion.inputs')
-        else:
+        source = self.source
+        if source is None:
             count = 1 if kind == 'weights' else self.num_images  # one image tells the sizes of the maps
-            source = build_part(
-                SYNTHESIZERS, dict(type=NOISES.get(kind, 'GaussianNoise'), num_images=count), 'criterion.inputs'
-            )
+            source = build_part(SYNTHESIZERS, dict(type=NOISES.get(kind, 'GaussianNoise'), num_images=count), 'inputs')
         while isinstance(example, (tuple, list)) and len(example) == 1:
             example = example[0]
         if not isinstance(example, Tensor) or example.dim() != 4:
-            raise ConfigError(
-                f'criterion.inputs={kind!r}: the example input is no batch of images (N, C, H, W); give `images`'
-            )
+            raise ConfigError(f'inputs={kind!r}: the example input is no batch of images (N, C, H, W); give `images`')
         if not isinstance(source, Noise):
             raise ConfigError(
-                f'criterion.inputs: {type(source).__name__} makes its images before pruning; name it as `images`, and '
+                f'inputs: {type(source).__name__} makes its images before pruning; name it as `images`, and '
                 "set inputs to 'synthetic'"
             )
         return source.like(example)
@@ -163,7 +151,7 @@ class RedundancyGraph(Criterion):
             self._check_structure(groups)
             return
         if images is None:
-            raise ConfigError('criterion RedundancyGraph: needs images')
+            raise ConfigError('images: missing; RedundancyGraph needs some')
         voters = voting_members(groups, self.group_reduce == 'lead')
         layers = [(member.module, member.index) for group in groups for member in voters[group.name]]
         if self.inputs == 'weights':
@@ -206,14 +194,14 @@ class RedundancyGraph(Criterion):
             try:
                 self.threshold = search_threshold(left, share)
             except ValueError as error:
-                raise ConfigError(f'criterion.target[{kind!r}]: {error}') from error
+                raise ConfigError(f'target[{kind!r}]: {error}') from error
         if self.save_structure is not None and is_main_process():
             self.save(self.save_structure, groups)
 
     def select(self, group: ChannelGroup) -> Tensor:
         """The units that survive the decomposition at the threshold; all of them where maps have no hash."""
         if self.threshold is None and self.structure is None:
-            raise ConfigError('criterion.target: no threshold was searched; with an allocator give the target to it')
+            raise ConfigError('target: no threshold was searched; with an allocator give the target to it')
         return torch.from_numpy(self._kept(group, self.threshold))
 
     def scores(self, group: ChannelGroup) -> Tensor:
@@ -268,13 +256,11 @@ class RedundancyGraph(Criterion):
             entry = self.structure.get(group.name)
             if entry is None:
                 raise ConfigError(
-                    f'criterion.structure: it has no group {group.name!r}; it was made for another '
+                    f'structure: it has no group {group.name!r}; it was made for another '
                     'network, target or pruner.keep'
                 )
             if entry['total'] != group.width:
-                raise ConfigError(
-                    f'criterion.structure: {group.name} has {group.width} units, the file says {entry["total"]}'
-                )
+                raise ConfigError(f'structure: {group.name} has {group.width} units, the file says {entry["total"]}')
 
 
 def voting_members(groups: Sequence[ChannelGroup], lead_only: bool) -> dict[str, list[Member]]:
@@ -301,7 +287,7 @@ def _checked_target(target: Mapping[str, float]) -> dict[str, float]:
         or not (0 <= share < 1 if kind == 'ratio' else 0 < share <= 1)
     ):
         raise ValueError(
-            'criterion.target: dict(flops=…) or dict(params=…), the share in (0, 1] that may remain, or '
+            'target: dict(flops=…) or dict(params=…), the share in (0, 1] that may remain, or '
             f'dict(ratio=…), the share in [0, 1) of units to remove; got {target!r}'
         )
     return {kind: float(share)}

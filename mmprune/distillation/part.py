@@ -35,7 +35,7 @@ class Part:
         roots = {target.partition('.')[0] for target in targets}
         has_neck = isinstance(getattr(model, 'neck', None), nn.Module)
         if neck and not has_neck:
-            raise ConfigError('pruning.distillation.neck: this model has no neck; leave it at 0')
+            raise ConfigError('neck: this model has no neck; leave it at 0')
         if not isinstance(getattr(model, 'backbone', None), nn.Module) or not roots <= {'backbone', 'neck'}:
             return cls(model)
         return cls(model, ('backbone', 'neck') if has_neck and (neck or 'neck' in roots) else ('backbone',))

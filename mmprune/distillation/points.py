@@ -108,12 +108,12 @@ def _named(record: _Record, patterns: str | Sequence[str]) -> list[Point]:
         matched = [name for name in names if matches(name, [pattern], roots)]
         if not matched:
             raise ConfigError(
-                f'pruning.distillation.points: the pattern {pattern!r} matches no module that runs '
+                f'points: the pattern {pattern!r} matches no module that runs '
                 f'exactly once; names are like {", ".join(names)[:160]} …'
             )
         chosen.update(matched)
     if not chosen:
-        raise ConfigError("pruning.distillation.points: empty; give patterns of module names, or 'auto'")
+        raise ConfigError("points: empty; give patterns of module names, or 'auto'")
     return [Point(name) for name in names if name in chosen]
 
 

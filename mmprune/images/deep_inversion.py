@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import torch
 from mmengine.dist import is_main_process
@@ -20,10 +21,11 @@ from mmprune.graph.scope import Scope
 from mmprune.images.image_loss import ImageLoss, move
 from mmprune.images.inverted_network import InvertedNetwork
 from mmprune.images.phase import Phase
-from mmprune.images.pixel_range import checked_clamp, pixel_range
+from mmprune.images.pixel_range import Clamp, pixel_range
 from mmprune.images.store import ImageStore
-from mmprune.images.synthesizer import Synthesizer
+from mmprune.images.synthesizer import ImageCount, Synthesizer
 from mmprune.measure.layout import bears_channels_last
+from mmprune.options import Count, ImageShape, NonNegativeCount, Positive, build
 from mmprune.registry import SYNTHESIZERS
 from mmprune.storage.cache import content_key
 
@@ -54,25 +56,25 @@ class DeepInversion(Synthesizer):
 
     def __init__(
         self,
-        num_images: int = 12800,
-        batch_size: int = 256,
+        num_images: ImageCount = 12800,
+        batch_size: Count = 256,
         phases: Sequence[Mapping] = (dict(iterations=2000, jitter=2),),
-        shape: Sequence[int] | None = None,
+        shape: ImageShape | None = None,
         seed: int = 0,
         flip: bool = False,
-        lr: float = 0.1,
+        lr: Positive = 0.1,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: str = 'cosine',
-        warmup: int = 100,
+        lr_schedule: Literal['cosine', 'constant'] = 'cosine',
+        warmup: NonNegativeCount = 100,
         main_weight: float = 1.0,
         bn_weight: float = 10.0,
         first_bn_multiplier: float = 1.0,
         tv1_weight: float = 0.0,
         tv2_weight: float = 1e-3,
         l2_weight: float = 0.0,
-        l2_norm: str = 'batch',
-        clamp: str | Sequence[float] | None = 'imagenet',
-        best: str = 'overall',
+        l2_norm: Literal['batch', 'image'] = 'batch',
+        clamp: Clamp | None = 'imagenet',
+        best: Literal['overall', 'phase'] = 'overall',
         amp: bool = False,
         root: str | Path | None = None,
         progress: bool = True,
@@ -108,23 +110,13 @@ class DeepInversion(Synthesizer):
             progress: Whether to show a progress bar (on a terminal), or a line in the log for each batch.
         """
         super().__init__(num_images, batch_size, seed, root)
-        if shape is not None and not (len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
-            raise ValueError(f'DeepInversion.shape: (channels, height, width), got {shape!r}')
-        for key, value, known in (
-            ('lr_schedule', lr_schedule, ('cosine', 'constant')),
-            ('l2_norm', l2_norm, ('batch', 'image')),
-            ('best', best, ('overall', 'phase')),
-        ):
-            if value not in known:
-                raise ValueError(f'DeepInversion.{key}: one of {", ".join(known)}, got {value!r}')
-        if not lr > 0:
-            raise ValueError(f'DeepInversion.lr: a positive number, got {lr!r}')
-        if type(warmup) is not int or warmup < 0:
-            raise ValueError(f'DeepInversion.warmup: a number of iterations, got {warmup!r}')
-        self.phases = Phase.list_of(phases)
+        if not phases:
+            raise ValueError('phases: empty; give at least one, e.g. [dict(iterations=2000, jitter=2)]')
+        self.phases = [build(Phase, phase, f'phases[{number}]') for number, phase in enumerate(phases)]
         self.shape = None if shape is None else tuple(shape)
         self.flip, self.lr, self.betas, self.amp, self.progress = flip, lr, tuple(betas), amp, progress
-        self.lr_schedule, self.warmup, self.clamp, self.best = lr_schedule, warmup, checked_clamp(clamp), best
+        self.lr_schedule, self.warmup, self.best = lr_schedule, warmup, best
+        self.clamp = clamp if clamp is None or isinstance(clamp, str) else _ascending(clamp)
         self.loss = ImageLoss(main_weight, bn_weight, first_bn_multiplier, tv1_weight, tv2_weight, l2_weight, l2_norm)
 
     def prepare(self, scope: Scope, work_dir: str | Path) -> ImageStore:
@@ -273,6 +265,13 @@ class DeepInversion(Synthesizer):
             print_log(
                 f'DeepInversion: batch {index + 1}, {done} of {number} done, {left:.1f} min left; {terms}', 'current'
             )
+
+
+def _ascending(clamp: Sequence[float]) -> tuple[float, float]:
+    low, high = clamp
+    if not low < high:
+        raise ValueError(f'clamp: (low, high) with low < high, got {clamp!r}')
+    return low, high
 
 
 def _seed(seed: int, index: int) -> int:

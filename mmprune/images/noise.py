@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from torch import Tensor
 from mmprune.graph.scope import Scope
 from mmprune.images.source import ImageSource
 from mmprune.images.store import ImageStore
-from mmprune.images.synthesizer import Synthesizer
+from mmprune.images.synthesizer import ImageCount, Synthesizer
+from mmprune.options import Bounds, Count, Fraction, ImageShape
 from mmprune.registry import SYNTHESIZERS
 from mmprune.storage.cache import content_key
 
@@ -41,9 +43,9 @@ class Noise(Synthesizer, ImageSource):
 
     def __init__(
         self,
-        num_images: int = 100,
-        shape: Sequence[int] | None = None,
-        batch_size: int = 20,
+        num_images: ImageCount = 100,
+        shape: ImageShape | None = None,
+        batch_size: Count = 20,
         seed: int = 0,
         root: str | Path | None = None,
     ) -> None:
@@ -57,8 +59,6 @@ class Noise(Synthesizer, ImageSource):
             root: Folder of the sets that :meth:`prepare` writes; None: ``synthetic`` in the work dir.
         """
         super().__init__(num_images, batch_size, seed, root)
-        if shape is not None and not (len(shape) == 3 and all(n > 0 for n in shape)):
-            raise ValueError(f'{type(self).__name__}.shape: (channels, height, width), got {shape!r}')
         self.shape = None if shape is None else tuple(shape)
         self.device, self.dtype = torch.device('cpu'), torch.float32
 
@@ -74,7 +74,7 @@ class Noise(Synthesizer, ImageSource):
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.shape is None:
-            raise ValueError(f'{type(self).__name__}.shape: not set; give (channels, height, width)')
+            raise ValueError('shape: not set; give (channels, height, width)')
         generator = torch.Generator().manual_seed(self.seed)
         for start in range(0, self.num_images, self.batch_size):
             count = min(self.batch_size, self.num_images - start)
@@ -114,22 +114,24 @@ class GaussianNoise(Noise):
 
 @SYNTHESIZERS.register_module()
 class PinkNoise(Noise):
-    """Gaussian images whose amplitudes fall with frequency as in photographs, with equal colours in part.
-
-    Args:
-        exponent: Amplitudes are proportional to ``1 / frequency ** exponent``; 1 is that of photographs, 0 is white.
-        gray: Share of the variance that all colour channels have in common, in [0, 1].
-        kwargs: As in :class:`Noise`.
-    """
+    """Gaussian images whose amplitudes fall with frequency as in photographs, with equal colours in part."""
 
     origin = 'pink-noise images, no data'
 
-    def __init__(self, exponent: float = 1.0, gray: float = 0.0, **kwargs: object) -> None:
+    def __init__(
+        self,
+        exponent: Annotated[float, Bounds(at_least=-10, at_most=10)] = 1.0,
+        gray: Fraction = 0.0,
+        **kwargs: object,
+    ) -> None:
+        """Say how the spectrum falls.
+
+        Args:
+            exponent: Amplitudes are proportional to ``1 / frequency ** exponent``; 1 is that of photographs, 0 white.
+            gray: Share of the variance that all colour channels have in common, in [0, 1].
+            kwargs: As in :class:`Noise`.
+        """
         super().__init__(**kwargs)
-        if not 0 <= gray <= 1:
-            raise ValueError(f'PinkNoise.gray: a share in [0, 1], got {gray!r}')
-        if not abs(exponent) <= 10:
-            raise ValueError(f'PinkNoise.exponent: a number between -10 and 10, got {exponent!r}')
         self.exponent, self.gray = exponent, gray
 
     def _batch(self, count: int, generator: torch.Generator) -> Tensor:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from torch import nn
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import pixel_statistics
+from mmprune.options import Says
 
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def checked_clamp(clamp: object) -> str | tuple[float, float] | None:
-    """A synthesizer's ``clamp``: 'imagenet', 'model', (low, high) or None.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    if clamp is None or clamp in ('imagenet', 'model'):
-        return clamp
-    if isinstance(clamp, (tuple, list)) and len(clamp) == 2 and clamp[0] < clamp[1]:
-        return tuple(clamp)
-    raise ValueError(f"DeepInversion.clamp: 'imagenet', 'model', (low, high) or None, got {clamp!r}")
+#: Range of normalised pixels: by name, or (low, high).
+Clamp = Literal['imagenet', 'model'] | Annotated[tuple[float, float], Says('(low, high)')]
 
 
 def pixel_range(
@@ -29,7 +23,7 @@ def pixel_range(
     """Lowest and highest normalised value of every channel; None: no limit.
 
     Args:
-        clamp: From :func:`checked_clamp`.
+        clamp: 'imagenet', 'model', (low, high) or None.
         model: Its preprocessor gives the range for 'model'.
         channels: Of the images.
 
@@ -47,8 +41,7 @@ def pixel_range(
     if len(mean) not in (1, channels):
         instead = '(low, high) or None' if clamp == 'model' else "'model', (low, high) or None"
         raise ConfigError(
-            f'DeepInversion.clamp: {clamp!r} gives a range for {len(mean)} channels, but the images '
-            f'have {channels}; use {instead}'
+            f'clamp: {clamp!r} gives a range for {len(mean)} channels, but the images have {channels}; use {instead}'
         )
     mean, std = (item * (channels // len(item)) for item in (mean, std))
     return [-m / s for m, s in zip(mean, std)], [(largest - m) / s for m, s in zip(mean, std)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Annotated
 
 from mmengine.dist import barrier, broadcast_object_list, get_dist_info
 from torch import Tensor
@@ -11,27 +12,26 @@ from torch import Tensor
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope, pixel_statistics
 from mmprune.images.store import MOST_IMAGES, ImageStore
+from mmprune.options import Bounds, Checked, Count
+
+#: Images of a set.
+ImageCount = Annotated[int, Bounds(at_least=1, at_most=MOST_IMAGES)]
 
 
-class Synthesizer(ABC):
-    """Makes images for a network whose training data nobody has, and keeps them on disk.
+class Synthesizer(Checked, ABC):
+    """Makes images for a network whose training data nobody has, and keeps them on disk."""
 
-    Args:
-        num_images: How many images.
-        batch_size: Images per batch.
-        seed: Seeds the images, and nothing else.
-        root: Folder that holds the stores, so that runs can share images; None: ``synthetic`` in the work dir.
-    """
+    def __init__(
+        self, num_images: ImageCount, batch_size: Count, seed: int = 0, root: str | Path | None = None
+    ) -> None:
+        """Say how many images, and where they are kept.
 
-    def __init__(self, num_images: int, batch_size: int, seed: int = 0, root: str | Path | None = None) -> None:
-        name = type(self).__name__
-        for key, value in (('num_images', num_images), ('batch_size', batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name}.{key}: a whole number of at least 1, got {value!r}')
-        if num_images > MOST_IMAGES:
-            raise ValueError(f'{name}.num_images: at most {MOST_IMAGES:,}, got {num_images!r}')
-        if root is not None and not isinstance(root, (str, Path)):
-            raise ValueError(f'{name}.root: the path of a folder, or None, got {root!r}')
+        Args:
+            num_images: How many images.
+            batch_size: Images per batch.
+            seed: Seeds the images, and nothing else.
+            root: Folder that holds the stores, so that runs can share images; None: ``synthetic`` in the work dir.
+        """
         self.num_images, self.batch_size, self.seed, self.root = num_images, batch_size, seed, root
 
     @abstractmethod

@@ -18,6 +18,7 @@ from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode, watching
 from mmprune.graph.verify import slice_groups
 from mmprune.measure.stopwatch import Stopwatch, elapsed_ms, in_turn, threads
+from mmprune.options import Count, wrong_argument
 
 #: Widths that are no multiple of this are slow in onnxruntime and on tensor cores.
 FAST_MULTIPLE = 8
@@ -87,16 +88,15 @@ class LatencyModel:
 
     scope: Scope
     groups: Sequence[ChannelGroup]
-    shape: Sequence[int] | None = None
-    threads: int | None = None
-    runs: int = 9
+    shape: Sequence[Count] | None = None
+    threads: Count | None = None
+    runs: Count = 9
     total: dict[str, float] = field(default_factory=lambda: {'latency': 1.0}, init=False)
     _known: dict[tuple[int, ...], float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        for key, value in (('threads', self.threads or 1), ('runs', self.runs)):
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f'target.{key}: a whole number of at least 1, got {value!r}')
+        if reason := wrong_argument(LatencyModel, dict(shape=self.shape, threads=self.threads, runs=self.runs)):
+            raise ConfigError(f'target.{reason}')
         dense = copy.deepcopy(self.scope.model)
         example = self.scope.probe_input()
         if self.shape is not None:

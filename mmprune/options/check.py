@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from mmprune.errors import ConfigError
-from mmprune.options.kinds import blame, choices, expected_words, fits, shown
+from mmprune.options.kinds import blame, choices, expected_words, fits, is_huge, shown
 from mmprune.options.signature import annotations, parameters
 
 T = TypeVar('T')
@@ -70,18 +70,14 @@ def build(cls: Callable[..., T], options: Mapping[str, object], key: str) -> T:
     """
     check_options(cls, options, key)
     try:
-        with under(key, cls):
+        with under(key, cls, every=True):
             return cls(**options)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f'{key}: {error}') from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise ConfigError(f'{key}: {cls.__name__} cannot be made from these options: {error}') from error
 
 
 @contextmanager
-def under(key: str, owner: object) -> Iterator[None]:
+def under(key: str, owner: object, every: bool = False) -> Iterator[None]:
     """Errors about options of a part, which begin with the option's name, get the part's key put before it.
 
     All other errors pass as they are. Nested calls make nested keys.
@@ -89,15 +85,19 @@ def under(key: str, owner: object) -> Iterator[None]:
     Args:
         key: Where the part stands, e.g. 'allocator'.
         owner: The part, or its class, or a function with its options.
+        every: Other errors get the key, too: they cannot be about anything else.
     """
     try:
         yield
     except ValueError as error:
         word = re.match(r'\w+(?=[.:\[=])', str(error))
         about = owner if isinstance(owner, type) or inspect.isfunction(owner) else type(owner)
-        if type(error) not in (ValueError, ConfigError) or not word or word[0] not in parameters(about)[0]:
+        is_option = word is not None and word[0] in parameters(about)[0]
+        if type(error) not in (ValueError, ConfigError) or not (is_option or every):
             raise
-        raise ConfigError(f'{key}.{error}').with_traceback(error.__traceback__) from error.__cause__
+        raise ConfigError(f'{key}.{error}' if is_option else f'{key}: {error}').with_traceback(
+            error.__traceback__
+        ) from error.__cause__
 
 
 def suggest(name: object, known: Iterable[str], introduction: str) -> str:
@@ -140,7 +140,7 @@ def wrong_argument(owner: Callable, arguments: Mapping[str, object]) -> str:
         if not fits(value, kind):
             path, value, kind = blame(value, kind)
             nearest = _nearest(value, choices(kind))
-            hint = f'; did you mean {nearest!r}?' if nearest is not None else ''
+            hint = f'; did you mean {nearest!r}?' if nearest is not None else ' (too large)' if is_huge(value) else ''
             return f'{name}{path}: {expected_words(kind)}, got {shown(value)}{hint}'
     return ''
 

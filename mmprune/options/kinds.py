@@ -56,12 +56,11 @@ class Bounds:
         low = self.at_least if self.above is None else self.above
         high = self.at_most if self.below is None else self.below
         if low is not None and high is not None:
-            return (
-                f'{noun} in {"[" if self.above is None else "("}{low:g}, {high:g}{"]" if self.below is None else ")"}'
-            )
+            left, right = '[' if self.above is None else '(', ']' if self.below is None else ')'
+            return f'{noun} in {left}{low:,}, {high:,}{right}'
         if high is None:
-            return f'{noun} {"of at least" if self.above is None else "above"} {low:g}'
-        return f'{noun} {"of at most" if self.below is None else "below"} {high:g}'
+            return f'{noun} {"of at least" if self.above is None else "above"} {low:,}'
+        return f'{noun} {"of at most" if self.below is None else "below"} {high:,}'
 
 
 @dataclass(frozen=True)
@@ -189,3 +188,8 @@ def _words(kind: object) -> list[str]:
 def shown(value: object) -> str:
     """A value in one short line."""
     return ' '.join(f'{value!r:.200}'.split())[:80]
+
+
+def is_huge(value: object) -> bool:
+    """True for numbers that no option takes, infinity among them."""
+    return isinstance(value, numbers.Real) and abs(value) >= HUGE

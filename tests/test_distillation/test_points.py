@@ -137,7 +137,7 @@ def test_swish_written_as_a_product_belongs_to_its_layer() -> None:
 def test_chosen_points() -> None:
     found = cut(NETWORKS['torchvision ResNet-18'](), RESIDUAL)
     assert names(*found, points=['layer4.?', 'layer1.0.bn2']) == ['layer1.0.bn2', 'layer4.0', 'layer4.1']
-    with pytest.raises(ConfigError, match=r"distillation\.points.*'layer9'"):
+    with pytest.raises(ConfigError, match=r"^points: .*'layer9'"):
         names(*found, points=['layer9'])
-    with pytest.raises(ConfigError, match=r'distillation\.points.*relu'):
+    with pytest.raises(ConfigError, match=r'^points: .*relu'):
         names(*found, points=['layer1.0.relu'])  # called twice

@@ -77,7 +77,7 @@ class Point(Checked):
         (dict(lam=-1), 'lam: a number above 0, got -1'),
         (dict(lam=True), 'lam: a number above 0, got True'),
         (dict(lam=math.nan), 'lam: a number above 0, got nan'),
-        (dict(lam=10**30), 'lam: a number above 0, got 1' + '0' * 30),
+        (dict(lam=10**30), 'lam: a number above 0, got 1' + '0' * 30 + ' (too large)'),
         (dict(mode='fats'), "mode: 'exact' or 'fast', got 'fats'; did you mean 'fast'?"),
         (dict(mode=['fast']), "mode: 'exact' or 'fast', got ['fast']"),
         (dict(shares={'a': 0.5, 'b': 1}), "shares['b']: a number in [0, 1), got 1"),

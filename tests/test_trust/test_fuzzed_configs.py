@@ -54,15 +54,15 @@ def test_the_judge_knows_what_is_bad() -> None:
 @pytest.mark.parametrize(
     ('part', 'arguments', 'message'),
     [
-        (ChannelPruner, dict(round_to='8'), "round_to: a whole number, got '8'"),
-        (ChannelPruner, dict(round_to=True), 'round_to: a whole number, got True'),
+        (ChannelPruner, dict(round_to='8'), "round_to: a whole number of at least 1, got '8'"),
+        (ChannelPruner, dict(round_to=True), 'round_to: a whole number of at least 1, got True'),
         (ChannelPruner, dict(prune_interface=1), 'prune_interface: True or False, got 1'),
-        (ChannelPruner, dict(min_channels=2.0), 'min_channels: a whole number or None, got 2.0'),
+        (ChannelPruner, dict(min_channels=2.0), 'min_channels: a whole number of at least 1 or None, got 2.0'),
         (ChannelPruner, dict(keep=[1]), 'keep[0]: a text, got 1'),
-        (ChannelPruner, dict(overrides={'a': float('nan')}), "overrides['a']: a number, got nan"),
-        (ExpanderPruner, dict(degree=float('inf')), 'degree: a number or None, got inf'),
+        (ChannelPruner, dict(overrides={'a': float('nan')}), "overrides['a']: a number in [0, 1), got nan"),
+        (ExpanderPruner, dict(degree=float('inf')), 'degree: a number above 0 or None, got inf (too large)'),
         (DeepInversion, dict(betas=(0.5,)), 'betas: a list (each a number), got (0.5,)'),
-        (PinkNoise, dict(seed=10**30), 'seed: a whole number, got 1' + '0' * 30),
+        (PinkNoise, dict(seed=10**30), 'seed: a whole number, got 1' + '0' * 30 + ' (too large)'),
         (
             ChannelPruner,
             dict(keep='*.conv1', min_channels=None, overrides={'a': 0}, criterion=dict(type='L2Norm')),

@@ -34,21 +34,20 @@ def load_information(path: str | Path) -> dict[str, dict]:
         version, groups = raw['version'], raw['groups']
         entries = [(name, entry['total'], entry['kept'], entry['order']) for name, entry in groups.items()]
     except FileNotFoundError as error:
-        raise ValueError(f'criterion.structure: there is no file {path}') from error
+        raise ValueError(f'structure: there is no file {path}') from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f'criterion.structure: {path} is no pruning information ({error!r:.80})') from error
+        raise ValueError(f'structure: {path} is no pruning information ({error!r:.80})') from error
     if version != VERSION:
-        raise ValueError(f'criterion.structure: {path} has version {version!r:.40}, this mmprune reads {VERSION}')
+        raise ValueError(f'structure: {path} has version {version!r:.40}, this mmprune reads {VERSION}')
     for name, total, kept, order in entries:
         if type(total) is not int or not all(
             isinstance(units, list) and all(type(unit) is int for unit in units) for units in (kept, order)
         ):
             raise ValueError(
-                f'criterion.structure: {path}: {name} needs a number as "total", and lists of numbers as '
-                '"kept" and "order"'
+                f'structure: {path}: {name} needs a number as "total", and lists of numbers as "kept" and "order"'
             )
         if len(order) != total or sorted(order) != list(range(total)):
-            raise ValueError(f'criterion.structure: {path}: "order" of {name} must hold 0 … {total - 1} once each')
+            raise ValueError(f'structure: {path}: "order" of {name} must hold 0 … {total - 1} once each')
         if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= total:
-            raise ValueError(f'criterion.structure: {path}: "kept" of {name} must rise within [0, {total})')
+            raise ValueError(f'structure: {path}: "kept" of {name} must rise within [0, {total})')
     return groups

@@ -12,6 +12,7 @@ from mmprune.distillation.settings import FeatureDistillation
 from mmprune.distillation.wrapper import DistillationWrapper
 from mmprune.engine.rebuild import take_off_wrapper
 from mmprune.engine.training_set import attach_images
+from mmprune.options import under
 from mmprune.pipeline import Pipeline
 from mmprune.registry import DISTILLATIONS, HOOKS, build_part
 
@@ -42,7 +43,8 @@ class DistillationHook(Hook):
             teacher: The dense network.
         """
         scope, student = pipeline.scope, take_off_wrapper(runner)
-        loss = self.distillation.loss(student, teacher, scope.targets, scope.example)
+        with under('pruning.distillation', self.distillation):
+            loss = self.distillation.loss(student, teacher, scope.targets, scope.example)
         parallel = partial(runner.wrap_model, runner.cfg.get('model_wrapper_cfg')) if runner.distributed else None
         runner.model = DistillationWrapper(student, loss, parallel)
         if self.distillation.images != 'real':

@@ -193,10 +193,8 @@ class PruningHook(Hook):
             self._blank, self._fingerprint = None, fingerprint(self.teacher)
         if settings.synthesizer is not None:
             dense = scope if self.teacher is None else Scope.of(self.teacher, scope.example, settings.target)
-            try:
+            with under('pruning.images', settings.synthesizer, every=True):
                 return settings.synthesizer.prepare(dense, runner.work_dir)
-            except ValueError as error:
-                raise ConfigError(f'pruning.images: {error}') from error
         if settings.loader is not None:
             return LoaderImages(runner.cfg, scope.model, settings.loader, settings.num_images, runner.seed)
         return None
