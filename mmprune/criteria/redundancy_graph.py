@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
 from mmprune.criteria.redundancy import (
+    check_information,
     collect,
     decompose,
     expect,
@@ -20,6 +21,7 @@ from mmprune.criteria.redundancy import (
     removal_levels,
     save_information,
     search_threshold,
+    voting_members,
 )
 from mmprune.errors import ConfigError
 from mmprune.images.noise import Noise
@@ -29,7 +31,7 @@ from mmprune.options import Bounds, Count, Says, Share
 from mmprune.registry import CRITERIA, SYNTHESIZERS, build_part
 
 if TYPE_CHECKING:
-    from mmprune.graph.group import ChannelGroup, Member
+    from mmprune.graph.group import ChannelGroup
 
 #: Images that pass through the network at once; keeps the peak memory of large networks small.
 CHUNK = 20
@@ -136,10 +138,6 @@ class RedundancyGraph(Criterion):
             )
         return source.like(example)
 
-    def _chunks(self, images: ImageSource) -> Iterator[Tensor]:
-        """This rank's share of the first ``num_images`` images, a few at a time."""
-        return images.first(self.num_images).share(CHUNK)
-
     # ---- similarities --------------------------------------------------------------------------------------------
 
     def prepare(
@@ -148,7 +146,7 @@ class RedundancyGraph(Criterion):
         """Compute the similarities of all groups; see the base class."""
         self._similarity, self._strength, self._problems = {}, {}, {}
         if self.structure is not None:
-            self._check_structure(groups)
+            check_information(self.structure, {group.name: group.width for group in groups})
             return
         if images is None:
             raise ConfigError('images: missing; RedundancyGraph needs some')
@@ -158,8 +156,10 @@ class RedundancyGraph(Criterion):
             results = iter(expect(layers, forward, next(iter(images)), self.hash_size, self.dc))
         else:
             with batch_statistics(self._norms_to_refresh(groups, images)):
-                streams = collect(layers, forward, self._chunks(images), self.hash_size, self.dc)
-            results = iter([stream.problem or stream.similarity() for stream in streams])
+                agreements = collect(
+                    layers, forward, images.first(self.num_images).share(CHUNK), self.hash_size, self.dc
+                )
+            results = iter([agreement.problem or agreement.similarity() for agreement in agreements])
         for group in groups:
             weights = dict(zip(group.producers, group.weights()))
             strengths = [weights[member].abs().sum(dim=1) for member in voters[group.name]]
@@ -250,32 +250,6 @@ class RedundancyGraph(Criterion):
                 for group in groups
             },
         )
-
-    def _check_structure(self, groups: Sequence[ChannelGroup]) -> None:
-        for group in groups:
-            entry = self.structure.get(group.name)
-            if entry is None:
-                raise ConfigError(
-                    f'structure: it has no group {group.name!r}; it was made for another '
-                    'network, target or pruner.keep'
-                )
-            if entry['total'] != group.width:
-                raise ConfigError(f'structure: {group.name} has {group.width} units, the file says {entry["total"]}')
-
-
-def voting_members(groups: Sequence[ChannelGroup], lead_only: bool) -> dict[str, list[Member]]:
-    """The producers of each group that are asked.
-
-    The lead of a residual stream is the conv that enters it from the earlier stage (stem or shortcut): the one whose
-    own input is made first. Inputs of unknown groups come from outside, so they count as earliest.
-    """
-    if not lead_only:
-        return {group.name: list(group.producers) for group in groups}
-    made: dict[nn.Module, int] = {}
-    for number, group in enumerate(groups):
-        for member in group.readers:
-            made.setdefault(member.module, number)
-    return {group.name: [min(group.producers, key=lambda member: made.get(member.module, -1))] for group in groups}
 
 
 def _checked_target(target: Mapping[str, float]) -> dict[str, float]:

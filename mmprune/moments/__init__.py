@@ -1,6 +1,7 @@
 """Moments of activations from batch norms, and the algebra of repairs on them; pure functions in float64."""
 
 from mmprune.images.noise import noise_like
+from mmprune.moments.batch_statistics import batch_statistics
 from mmprune.moments.border import tap_coverage
 from mmprune.moments.chain import (
     READER_RHO,
@@ -17,7 +18,7 @@ from mmprune.moments.drift import DriftCorrection, correct_drift, norm_statistic
 from mmprune.moments.elimination import eliminate, elimination_scores
 from mmprune.moments.hermite import HermiteTerms, activation_moments, hermite_coefficients
 from mmprune.moments.masked import correct_norm, masked_statistics
-from mmprune.moments.measure import MomentStream, batch_statistics, measure_moments, measure_sizes
+from mmprune.moments.measure import RunningMoments, measure_moments, measure_sizes
 from mmprune.moments.repair import mixed_weight, output_mean, output_variance, reconstruction
 from mmprune.moments.retention import retention_costs
 
@@ -26,7 +27,7 @@ __all__ = [
     'DriftCorrection',
     'HermiteTerms',
     'MomentCheck',
-    'MomentStream',
+    'RunningMoments',
     'Moments',
     'UnknownMomentsError',
     'activation_moments',

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.graph.site import Site
 from mmprune.images.source import ImageSource
-from mmprune.moments.measure import batch_statistics
+from mmprune.moments.batch_statistics import batch_statistics
 
 #: Mean and variance of a batch norm's input, each of shape ``(c,)``, float64.
 Statistics = Mapping[_BatchNorm, tuple[Tensor, Tensor]]

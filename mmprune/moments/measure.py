@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.graph.site import Branch
 from mmprune.graph.tracing import watching
 from mmprune.images.source import ImageSource
+from mmprune.moments.batch_statistics import batch_statistics
 from mmprune.moments.chain import Moments
 
 #: How many numbers are taken into a sum at a time.
 CHUNK = 1_000_000
 
 
-class MomentStream:
+class RunningMoments:
     """Running mean and covariance of samples that arrive in batches; memory is one ``(n, n)`` matrix and one chunk."""
 
     def __init__(self) -> None:
@@ -45,7 +44,7 @@ class MomentStream:
         self.count = total
 
     def moments(self) -> Moments:
-        """Moments of all samples, the covariance in single precision; ends the stream."""
+        """Moments of all samples, the covariance in single precision; takes no more samples after that."""
         if self.scatter is None:
             raise ValueError('no image was given, or the layer does not run in the forward pass')
         scatter, self.scatter = self.scatter, None
@@ -73,21 +72,21 @@ def measure_moments(
         normalise: Whether batch norms use the batch's own statistics (see :func:`batch_statistics`), for images that
             the network was not trained on.
     """
-    streams = [MomentStream() for _ in branches]
+    found = [RunningMoments() for _ in branches]
 
-    def observe(branch: Branch, stream: MomentStream, value: Tensor) -> None:
-        stream.size = map_size(value)
+    def observe(branch: Branch, running: RunningMoments, value: Tensor) -> None:
+        running.size = map_size(value)
         for images in value.split(max(1, CHUNK // value[0].numel())):
-            stream.update(samples_of(branch, images))
+            running.update(samples_of(branch, images))
 
-    with _watching_inputs(branches, lambda i, value: observe(branches[i], streams[i], value)):
+    with _watching_inputs(branches, lambda i, value: observe(branches[i], found[i], value)):
         for batch in images:
             if normalise:
                 with batch_statistics():
                     forward(batch)
             else:
                 forward(batch)
-    return [stream.moments() for stream in streams]
+    return [running.moments() for running in found]
 
 
 @torch.no_grad()
@@ -116,32 +115,3 @@ def _watching_inputs(
         lambda number, module, args: observe(number, args[0].detach()),
         before=True,
     )
-
-
-@contextmanager
-def batch_statistics(norms: Collection[nn.Module] | None = None) -> Iterator[None]:
-    """Every batch norm that runs normalises by its batch, and its running statistics stay as they are.
-
-    Behind each of them activations then have exactly the mean and variance that the network was trained with, whatever
-    the images; only the correlations come from the images.
-
-    Args:
-        norms: Only these; None: all that run.
-    """
-    touched: dict[nn.Module, tuple] = {}
-
-    def switch(module: nn.Module, args: tuple) -> None:
-        if not isinstance(module, _BatchNorm) or module in touched or not (norms is None or module in norms):
-            return
-        if args[0].numel() > args[0].shape[1]:
-            touched[module] = (module.training, module.momentum, module.num_batches_tracked)
-            module.training, module.momentum = True, 0.0
-            if module.num_batches_tracked is not None:  # SyncBatchNorm insists on a counter
-                module.num_batches_tracked = module.num_batches_tracked.clone()
-
-    try:
-        with register_module_forward_pre_hook(switch):
-            yield
-    finally:
-        for module, (training, momentum, count) in touched.items():
-            module.training, module.momentum, module.num_batches_tracked = training, momentum, count

@@ -11,7 +11,7 @@ from torch import nn
 
 import mmprune
 from mmprune.criteria import RedundancyGraph
-from mmprune.criteria.redundancy_graph import voting_members
+from mmprune.criteria.redundancy import voting_members
 from mmprune.errors import ConfigError
 from mmprune.graph.find import find_groups
 from mmprune.graph.scope import Scope

@@ -15,7 +15,7 @@ from mmprune.moments import (
     noise_like,
     norm_statistics,
 )
-from mmprune.moments.measure import MomentStream
+from mmprune.moments.measure import RunningMoments
 
 
 def small_net():
@@ -32,7 +32,7 @@ def branch_of(net):
 
 def test_stream_equals_moments_of_all_samples():
     x = torch.randn(100, 6, dtype=torch.float64) + 3
-    stream = MomentStream()
+    stream = RunningMoments()
     for batch in x.split([1, 40, 59]):
         stream.update(batch)
     moments = stream.moments()
@@ -41,7 +41,7 @@ def test_stream_equals_moments_of_all_samples():
 
 
 def test_a_batch_may_be_larger_than_what_is_taken_in_at_a_time(monkeypatch):
-    x, whole, chunked = torch.randn(100, 6), MomentStream(), MomentStream()
+    x, whole, chunked = torch.randn(100, 6), RunningMoments(), RunningMoments()
     whole.update(x)
     monkeypatch.setattr('mmprune.moments.measure.CHUNK', 20)  # three samples
     chunked.update(x)

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmprune.criteria.redundancy import SimilarityStream, white_noise_agreement
+from mmprune.criteria.redundancy import HashAgreement, white_noise_agreement
 from mmprune.criteria.redundancy.hash import hash_basis
 
 
 def measured(conv: nn.Conv2d, images: int, size: int, dc: bool = True) -> torch.Tensor:
-    stream = SimilarityStream(conv.out_channels, dc=dc)
+    stream = HashAgreement(conv.out_channels, dc=dc)
     with torch.no_grad():
         for _ in range(images // 50):
             stream.update(conv(torch.randn(50, conv.in_channels, size, size))[:, :, None])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmprune.criteria.redundancy import SimilarityStream, collect, decompose
+from mmprune.criteria.redundancy import HashAgreement, collect, decompose
 from mmprune.moments import batch_statistics
 from tests.oracles import redundancy_graph as literal
 
@@ -22,7 +22,7 @@ def random_maps(case: int) -> torch.Tensor:
 @pytest.mark.parametrize('case', range(25))
 def test_similarities_and_kept_sets_are_the_literal_ones(case):
     maps = random_maps(case)
-    stream = SimilarityStream(maps.shape[1])
+    stream = HashAgreement(maps.shape[1])
     for batch in maps.split(3):
         stream.update(batch[:, :, None])
     ours = stream.similarity().numpy()
@@ -35,7 +35,7 @@ def test_similarities_and_kept_sets_are_the_literal_ones(case):
 
 def test_the_order_and_size_of_batches_do_not_matter():
     maps = torch.randn(12, 7, 9, 16)
-    streams = [SimilarityStream(7), SimilarityStream(7)]
+    streams = [HashAgreement(7), HashAgreement(7)]
     streams[0].update(maps[:, :, None])
     for batch in reversed(maps.split(5)):
         streams[1].update(batch[:, :, None])
@@ -44,7 +44,7 @@ def test_the_order_and_size_of_batches_do_not_matter():
 
 def test_units_of_several_channels_compare_channel_by_channel():
     maps = torch.randn(6, 4, 2, 8, 8)
-    both, one = SimilarityStream(4), [SimilarityStream(4), SimilarityStream(4)]
+    both, one = HashAgreement(4), [HashAgreement(4), HashAgreement(4)]
     both.update(maps)
     for s in range(2):
         one[s].update(maps[:, :, s : s + 1])
@@ -52,7 +52,7 @@ def test_units_of_several_channels_compare_channel_by_channel():
 
 
 def test_single_pixels_are_refused_not_collapsed():
-    stream = SimilarityStream(4)
+    stream = HashAgreement(4)
     stream.update(torch.randn(6, 4, 1, 1, 1))
     assert '1×1' in stream.problem
     with pytest.raises(ValueError, match='1×1'):
@@ -80,7 +80,7 @@ def test_hooks_are_keyed_by_module_not_by_the_order_of_execution():
     with torch.no_grad():
         maps = [block.conv1(images), block.conv2(block.conv1(images)), block.downsample(images)]
     for stream, expected in zip(streams, maps):
-        alone = SimilarityStream(6)
+        alone = HashAgreement(6)
         alone.update(expected[:, :, None])
         assert torch.allclose(stream.similarity(), alone.similarity(), atol=1e-3)
         assert not layers[0]._forward_hooks

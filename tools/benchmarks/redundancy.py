@@ -16,7 +16,7 @@ import torchvision
 from torch import nn
 
 from mmprune.criteria import RedundancyGraph
-from mmprune.criteria.redundancy import SimilarityStream
+from mmprune.criteria.redundancy import HashAgreement
 from mmprune.criteria.redundancy.decomposition import max_core
 from mmprune.graph.find import find_groups
 from mmprune.graph.scope import Scope
@@ -63,7 +63,7 @@ def of_layer(channels: int, images: int, size: int, _: object) -> Case:
     maps = torch.randn(images, channels, size, size).double()
 
     def ours() -> np.ndarray:
-        stream = SimilarityStream(channels)
+        stream = HashAgreement(channels)
         stream.update(maps[:, :, None])
         return stream.similarity().numpy()
 

@@ -3,12 +3,14 @@
 from mmprune.criteria.redundancy.closed_form import expect, white_noise_agreement
 from mmprune.criteria.redundancy.decomposition import decompose, removal_levels
 from mmprune.criteria.redundancy.hash import hash_basis, hash_signs, is_informative
-from mmprune.criteria.redundancy.information import load_information, save_information
+from mmprune.criteria.redundancy.information import check_information, load_information, save_information
 from mmprune.criteria.redundancy.search import search_threshold
-from mmprune.criteria.redundancy.similarity import SimilarityStream, collect
+from mmprune.criteria.redundancy.similarity import HashAgreement, collect
+from mmprune.criteria.redundancy.voting import voting_members
 
 __all__ = [
-    'SimilarityStream',
+    'HashAgreement',
+    'check_information',
     'collect',
     'decompose',
     'expect',
@@ -19,5 +21,6 @@ __all__ = [
     'removal_levels',
     'save_information',
     'search_threshold',
+    'voting_members',
     'white_noise_agreement',
 ]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmprune.errors import ConfigError
 from mmprune.storage.files import write_atomically
 
 VERSION = 1
@@ -21,6 +22,25 @@ def save_information(path: str | Path, threshold: float | None, groups: Mapping[
     """
     content = {'version': VERSION, 'threshold': threshold, 'groups': groups}
     write_atomically(path, json.dumps(content, separators=(',', ':')) + '\n')
+
+
+def check_information(entries: Mapping[str, Mapping], widths: Mapping[str, int]) -> None:
+    """Refuse a file of another network.
+
+    Args:
+        entries: From :func:`load_information`.
+        widths: Units of every group of this network, by name.
+
+    Raises:
+        ConfigError: The file lacks a group, or knows it with another width.
+    """
+    for name, width in widths.items():
+        if name not in entries:
+            raise ConfigError(
+                f'structure: it has no group {name!r}; it was made for another network, target or pruner.keep'
+            )
+        if entries[name]['total'] != width:
+            raise ConfigError(f'structure: {name} has {width} units, the file says {entries[name]["total"]}')
 
 
 def load_information(path: str | Path) -> dict[str, dict]:

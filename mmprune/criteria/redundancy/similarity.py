@@ -12,7 +12,7 @@ from mmprune.criteria.redundancy.hash import hash_signs, is_informative
 from mmprune.graph.tracing import watching
 
 
-class SimilarityStream:
+class HashAgreement:
     """Agreement of the hashes of ``n`` units; the state is one ``(n, n)`` matrix of whole numbers, exact in any order.
 
     Attributes:
@@ -77,7 +77,7 @@ def collect(
     images: Iterable[Tensor],
     hash_size: int = 8,
     dc: bool = True,
-) -> list[SimilarityStream]:
+) -> list[HashAgreement]:
     """Watch layers while images pass, and add up over ranks.
 
     Args:
@@ -87,20 +87,20 @@ def collect(
         hash_size: Frequencies per axis of the hash.
         dc: Whether the maps' means take part.
     """
-    streams = [SimilarityStream(len(index), hash_size, dc) for _, index in layers]
+    agreements = [HashAgreement(len(index), hash_size, dc) for _, index in layers]
 
     in_order = [torch.equal(index, torch.arange(len(index))[:, None]) for _, index in layers]
 
     def observe(number: int, module: nn.Module, args: object, output: object) -> None:
         maps = as_maps(output)
         if isinstance(maps, str):
-            streams[number].problem = maps
+            agreements[number].problem = maps
             return
-        streams[number].update(maps[:, :, None] if in_order[number] else maps[:, layers[number][1].to(maps.device)])
+        agreements[number].update(maps[:, :, None] if in_order[number] else maps[:, layers[number][1].to(maps.device)])
 
     with watching(dict(enumerate(module for module, _ in layers)), observe):
         for batch in images:
             forward(batch)
-    for stream in streams:
-        stream.reduce()
-    return streams
+    for agreement in agreements:
+        agreement.reduce()
+    return agreements
