@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class FeatureLoss:
         for norm in self._norms:
             norm.training = self._train_norms
         if self._channels_last:
-            inputs = channels_last(inputs)
+            inputs = cast(Tensor, channels_last(inputs))
         with torch.no_grad():
             wanted = dict(zip(self._names, self.teacher.outputs_of(self._names, inputs)))
         with self._held():

@@ -74,7 +74,8 @@ class Part:
         def catch(name: str, module: nn.Module, args: object, output: object) -> None:
             caught[name] = real_maps(output)
 
-        with watching({name: self.model.get_submodule(name) for name in names if name != ''}, catch):
+        watched: dict[object, nn.Module] = {name: self.model.get_submodule(name) for name in names if name != ''}
+        with watching(watched, catch):
             outputs = self(images)
         caught.setdefault('', real_maps(outputs))
         return [caught[name] for name in names]

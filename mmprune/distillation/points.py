@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -67,12 +68,12 @@ def find_points(
         return [output]
     record = _Record(student, example)
     if points == 'auto':
-        found = _behind_whole_layers(student, teacher, record, include_untouched)
+        behind = _behind_whole_layers(student, teacher, record, include_untouched)
+        found = [Point(name) for name in behind.values()]
         last = record.before_pools(record.output)
-        if not found or last not in found:
-            found = {**found, last: None}
-        names = [record.module_at([fn]) if name is None else name for fn, name in found.items()]
-        found = [output if name is None else Point(name) for name in names]
+        if last not in behind:
+            name = record.module_at([last])
+            found.append(output if name is None else Point(name))
     else:
         found = _named(record, points)
     if which == 'every_second':
@@ -128,7 +129,9 @@ class _Record:
     """
 
     def __init__(self, part: Part, example: Tensor) -> None:
-        self.part, self.order, self.made_by = part, {}, {}
+        self.part = part
+        self.order: dict[str, int] = {}
+        self.made_by: dict[nn.Module, list[Node]] = {}
         self._returned_by: dict[Node, list[str]] = {}
         self._users: dict[Node, list[Node | None]] = {}
         names, calls = {module: name for name, module in part.modules()}, []
@@ -148,8 +151,9 @@ class _Record:
                 self.order[names[module]] = len(self.order)
                 if fn is not None and names[module] != part.output_name:
                     self._returned_by.setdefault(fn, []).append(names[module])
-        self.output = outputs[-1].grad_fn
-        self._link([out.grad_fn for out in outputs])
+        made = [cast(Node, out.grad_fn) for out in outputs]
+        self.output = made[-1]
+        self._link(made)
 
     def _link(self, outputs: Sequence[Node]) -> None:
         """Who uses what; leaving the network is a use as well."""
@@ -200,7 +204,7 @@ class _Record:
         return fn
 
 
-def _kind(fn: Node) -> str:
+def _kind(fn: Node | None) -> str:
     return type(fn).__name__.lower()
 
 

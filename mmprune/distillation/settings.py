@@ -88,9 +88,10 @@ class FeatureDistillation(Checked):
         )
 
     def _criterion(self) -> Criterion:
-        return {
+        known: dict[str, Criterion] = {
             'l1': F.l1_loss,
             'mse': F.mse_loss,
             'huber': partial(F.huber_loss, delta=self.beta),
             'smooth_l1': partial(F.smooth_l1_loss, beta=self.beta),
-        }[self.criterion]
+        }
+        return known[self.criterion]

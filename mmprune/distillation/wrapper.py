@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -38,9 +39,11 @@ class DistillationWrapper(nn.Module):
         """
         super().__init__()
         self.module, self.loss = module, loss
-        training = _Training(module, loss)
+        training: Any = _Training(module, loss)
+        if parallel is not None:
+            training = parallel(training)
         # A bound method and no child, so that the host's parameters are in this module once.
-        self._train_step = (training if parallel is None else parallel(training)).train_step
+        self._train_step: Callable[..., dict[str, Tensor]] = training.train_step
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor') -> object:
         """As the host's; with ``mode='loss'`` the terms of the distance."""

@@ -183,8 +183,8 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
         ) from error
     except TypeError as error:
         match = re.match(r'(\w+)(?:\.__init__)?\(\) ((?:got an|missing) .*)', str(error))
-        key = match and _find(cfg, match[1], TYPES)
-        if not key:
+        key = _find(cfg, match[1], TYPES) if match else ''
+        if not match or not key:
             raise
         raise ConfigError(f'{key.rpartition(".")[0]}: {match[1]} {match[2]}') from error
     except FileNotFoundError as error:

@@ -14,7 +14,7 @@ KEYS = ('load_from', 'checkpoint', 'ann_file', 'structure')
 
 def input_hashes(cfg: Config) -> dict[str, dict[str, str]]:
     """SHA-256 of every local file that the config names, by the key that names it: ``{key: {"path", "sha256"}}``."""
-    hashes: dict[str, str] = {}
+    hashes: dict[Path, str] = {}
     found = {}
     for key, path in _files(cfg, ''):
         if path not in hashes:

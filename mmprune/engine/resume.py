@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import numbers
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim import _ParamScheduler
@@ -22,6 +24,13 @@ from mmprune.report.report import Report
 #: Under this key of ``checkpoint['meta']`` a run keeps its progress.
 PROGRESS = 'mmprune'
 Schedulers = Sequence[_ParamScheduler] | Mapping[str, Sequence[_ParamScheduler]]
+KINDS: dict[str, type | tuple[type, ...]] = {
+    'report': dict,
+    'step': int,
+    'widths': (dict, type(None)),
+    'seconds': (int, float),
+    'teacher': str,
+}
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
@@ -64,8 +73,7 @@ class Progress:
         if raw is None:
             return None
         found = {'seconds': 0.0, 'teacher': '', **raw} if isinstance(raw, dict) else {}
-        kinds = {'report': dict, 'step': int, 'widths': (dict, type(None)), 'seconds': (int, float), 'teacher': str}
-        for key, kind in kinds.items():
+        for key, kind in KINDS.items():
             value = found.get(key, ...)
             counts = value.values() if key == 'widths' and isinstance(value, dict) else ()
             if not isinstance(value, kind) or any(type(count) is not int for count in counts):
@@ -77,7 +85,7 @@ class Progress:
         return cls(report, *(found[key] for key in ('step', 'widths', 'seconds', 'teacher')))
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A value without types of its own (``ConfigDict``, NumPy scalars), so that checkpoints stay plain data."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -94,8 +102,8 @@ def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:
         runner: Just resumed.
         schedules: State of every learning-rate schedule before that.
     """
-    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
-    for number, group in enumerate(getattr(optimizer, 'param_groups', ())):
+    optimizer: Any = getattr(runner.optim_wrapper, 'optimizer', None)
+    for number, group in enumerate(() if optimizer is None else optimizer.param_groups):
         for key, default in optimizer.defaults.items():
             if not _alike(default, group.get(key)):
                 return f'{key} of the optimiser is {group.get(key)!r:.40}'
@@ -109,10 +117,7 @@ def resumed_problem(runner: Runner, schedules: Iterable[dict]) -> str:
         for key, value in before.items():
             if not _alike(value, now.get(key)):
                 return f'{key} of {type(schedule).__name__} is {now.get(key)!r:.40}'
-    hub = runner.message_hub
-    whole = all(isinstance(value, HistoryBuffer) for value in hub.log_scalars.values()) and all(
-        isinstance(value, bool) for value in hub._resumed_keys.values()
-    )
+    whole = all(isinstance(value, HistoryBuffer) for value in runner.message_hub.log_scalars.values())
     return '' if whole else 'its log is damaged'
 
 
@@ -127,18 +132,15 @@ def _flat(schedules: Schedulers | None) -> list[_ParamScheduler]:
     return [item for item in schedules or () if hasattr(item, 'state_dict')]
 
 
-def _alike(known: object, found: object) -> bool:
+def _alike(known: Any, found: Any) -> bool:
     """True for a loaded value of the kind of the one that it replaces."""
     if known is None or found is None:
         return known is None
     if isinstance(known, bool) or isinstance(found, bool):
         return type(known) is type(found)
     if isinstance(known, numbers.Real) or isinstance(found, numbers.Real):
-        return (
-            isinstance(known, (numbers.Real, Tensor))
-            and isinstance(found, (numbers.Real, Tensor))
-            and abs(found) < 2**62
-        )
+        size: Any = abs(found) if isinstance(found, (numbers.Real, Tensor)) else math.inf
+        return isinstance(known, (numbers.Real, Tensor)) and size < 2**62
     if isinstance(known, (list, tuple)) and isinstance(found, (list, tuple)):
         return not known or len(found) > 0 and all(_alike(known[0], item) for item in found)
     return isinstance(found, type(known))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -69,7 +70,10 @@ class SafeRunner(Runner):
             raise CheckpointError(
                 f'{filename}: this config cannot go on from it ({type(error).__name__}: {text[0]:.200})'
             ) from error
-        if problem := resumed_problem(self, self._schedules):
+        problem = resumed_problem(self, self._schedules)
+        if not problem and not all(isinstance(value, bool) for value in self.message_hub._resumed_keys.values()):
+            problem = 'its log is damaged'
+        if problem:
             raise CheckpointError(f'{filename}: no run can go on from it: {problem}')
         self._forget_foreign_files()
 
@@ -188,7 +192,7 @@ def evaluate(runner: Runner) -> dict[str, float]:
     return {key: number for key, value in metrics.items() if (number := _number(value)) is not None}
 
 
-def _number(metric: object) -> float | None:
+def _number(metric: Any) -> float | None:
     """A metric as a number; matrices and texts have no place in a table of stages."""
     try:
         return float(metric)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mmprune.options import Bounds, Checked, Count, NonNegativeCount
 
-SHAPES = {
+#: Share of the full removal that is reached when a share of the steps is done; 'exponential' needs `amount` for it.
+SHAPES: dict[str, Callable[[float], float]] = {
     'one-shot': lambda t: 1.0,
     'linear': lambda t: t,
     'cubic': lambda t: 1 - (1 - t) ** 3,  # Zhu & Gupta 2017: fast while there is redundancy, slow at the end
-    'exponential': None,  # RD_PRUNE, LAMP: every step removes the same share of what is left; needs `amount`
 }
 
 
@@ -45,7 +46,7 @@ class Schedule(Checked):
 
     def fraction(self, step: int) -> float:
         """Share of the full removal that is reached with this step, in (0, 1]."""
-        if self.type == 'exponential':
+        if self.amount is not None:  # 'exponential' (RD_PRUNE, LAMP): each step removes the same share of what is left
             return (1 - (1 - self.amount) ** (step + 1)) / (1 - (1 - self.amount) ** self.steps)
         return SHAPES[self.type]((step + 1) / self.steps)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from torch import nn
 
 from mmprune.datasets.synthetic import SyntheticImages
 from mmprune.distillation.settings import FeatureDistillation
@@ -86,7 +89,7 @@ def attach_images(runner: Runner, store: ImageStore) -> None:
     dataset = runner.train_dataloader.dataset
     for part in getattr(dataset, 'datasets', [dataset]):
         if isinstance(part, SyntheticImages):
-            part.attach(store, unwrap(runner.model).data_preprocessor)
+            part.attach(store, cast(nn.Module, unwrap(runner.model).data_preprocessor))
     loop = runner.train_loop
     if hasattr(loop, 'dataloader_iterator'):  # loops by iterations have started their workers already
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)

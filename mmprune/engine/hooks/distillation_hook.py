@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from mmprune.distillation.settings import FeatureDistillation
 from mmprune.distillation.wrapper import DistillationWrapper
 from mmprune.engine.rebuild import take_off_wrapper
 from mmprune.engine.training_set import attach_images
+from mmprune.images.store import ImageStore
 from mmprune.options import under
 from mmprune.pipeline import Pipeline
 from mmprune.registry import DISTILLATIONS, HOOKS, build_part
@@ -44,10 +46,10 @@ class DistillationHook(Hook):
         """
         scope, student = pipeline.scope, take_off_wrapper(runner)
         with under('pruning.distillation', self.distillation):
-            loss = self.distillation.loss(student, teacher, scope.targets, scope.example)
+            loss = self.distillation.loss(student, teacher, scope.targets, cast(Tensor, scope.example))
         parallel = partial(runner.wrap_model, runner.cfg.get('model_wrapper_cfg')) if runner.distributed else None
         runner.model = DistillationWrapper(student, loss, parallel)
         if self.distillation.images != 'real':
-            attach_images(runner, pipeline.images)
+            attach_images(runner, cast(ImageStore, pipeline.images))
         names = ', '.join(point.name for point, _ in loss.terms.values())
         runner.logger.info(f'distillation compares {len(loss.terms)} outputs with the dense network: {names}')

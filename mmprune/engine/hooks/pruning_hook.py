@@ -6,6 +6,7 @@ import copy
 import time
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from mmengine.dist import is_main_process
@@ -33,6 +34,7 @@ from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope, unwrap
 from mmprune.images.loader import LoaderImages
 from mmprune.images.source import ImageSource
+from mmprune.images.store import ImageStore
 from mmprune.measure.health import refuse_bad_numbers
 from mmprune.options import build, under
 from mmprune.pipeline import Pipeline, seed_everything
@@ -64,7 +66,7 @@ class PruningHook(Hook):
             **pruning: The keys of a config's ``pruning`` dict, see :class:`Settings`.
         """
         self.settings = build(Settings, pruning, 'pruning') if settings is None else settings
-        self.pipeline: Pipeline | None = None
+        self._pipeline: Pipeline | None = None
         self.teacher: nn.Module | None = None
         self._step = -1  # the last one done
         self._widths: dict[str, int] | None = None  # of the groups before the first step
@@ -72,6 +74,13 @@ class PruningHook(Hook):
         self._start = 0.0
         self._fingerprint = ''  # of the teacher
         self._blank: nn.Module | None = None  # of a resumed run: the network as the config builds it
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the run and its report; there from ``before_train`` on."""
+        if self._pipeline is None:
+            raise RuntimeError('PruningHook: nothing is set up before training starts')
+        return self._pipeline
 
     def before_run(self, runner: Runner) -> None:
         """Bring the other hooks; keep the network as built where a resume will need the dense one beside it."""
@@ -141,7 +150,7 @@ class PruningHook(Hook):
             fraction: Share of the full removal to reach, in (0, 1].
             step: Number of the schedule's step.
         """
-        if self.pipeline is None:
+        if self._pipeline is None:
             self._set_up(runner)
         known = len(self.pipeline.report.stages)
         seed_everything(runner.seed + step)  # all processes draw the same
@@ -170,11 +179,11 @@ class PruningHook(Hook):
             scope = Scope.of(model, torch.zeros(1, *settings.input_shape, device=device), settings.target)
         images = self._images(runner, scope)
         metrics = partial(evaluate, runner) if settings.evaluate else None
-        self.pipeline = Pipeline(scope, settings.pruner, settings.restorer, metrics, images)
+        self._pipeline = Pipeline(scope, settings.pruner, settings.restorer, metrics, images)
         report = self.pipeline.report
         report.seed, report.config = runner.seed, runner.cfg.pretty_text
         report.extra['inputs'] = input_hashes(runner.cfg)
-        if settings.synthesizer is not None:
+        if isinstance(images, ImageStore):
             report.extra['synthesis'] = dict(images=images.num_images, seconds=round(images.seconds, 3))
         trained = checkpoint_of(runner) is not None or is_resumed(runner) or _has_checkpoint(runner.cfg.model)
         if not trained and settings.pruner.default_restorer is not None:  # some prune at initialisation on purpose
@@ -188,7 +197,7 @@ class PruningHook(Hook):
             self.teacher = (
                 keep_teacher(runner)
                 if self._resumed is None
-                else recall_teacher(runner, self._blank, self._resumed.teacher)
+                else recall_teacher(runner, cast(nn.Module, self._blank), self._resumed.teacher)
             )
             self._blank, self._fingerprint = None, fingerprint(self.teacher)
         if settings.synthesizer is not None:

@@ -55,7 +55,7 @@ class ReportHook(Hook):
         report, work_dir = pipeline.report, Path(runner.work_dir)
         meta = {'cfg': report.config, 'seed': runner.seed, **_dataset_meta(runner)}
         save(unwrap(runner.model), work_dir / filename, meta=meta)
-        write_atomically(work_dir / Path(runner.cfg.filename or 'config').with_suffix('.py').name, report.config)
+        write_atomically(work_dir / Path(runner.cfg.filename or 'config').with_suffix('.py').name, str(report.config))
         for stage in stages:
             runner.visualizer.add_scalars(_scalars(stage), step=runner.iter)
         report.save(work_dir / 'report.json')
@@ -70,7 +70,7 @@ def _scalars(stage: Stage) -> dict[str, float]:
     return {f'{stage.name}/{key}': value for key, value in values.items() if math.isfinite(value)}
 
 
-def _dataset_meta(runner: Runner) -> dict[str, dict]:
+def _dataset_meta(runner: Runner) -> dict[str, object]:
     """Meta information of the data set (classes, palette), which inference wants beside the weights."""
     for loop in built_loops(runner):
         if metainfo := getattr(loop.dataloader.dataset, 'metainfo', None):
