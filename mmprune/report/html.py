@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from mmprune.images.source import ImageSource
 from mmprune.images.store import ImageStore
 from mmprune.report.image_grid import plot_grid
 from mmprune.report.report import LayerRow, Report
@@ -48,7 +49,7 @@ FIGURE = Template(
 STAGE_NOTE = 'FLOPs are multiply-adds at input $shape; seconds do not count the evaluation.'
 
 
-def write_html_report(report: Report, work_dir: str | Path, images: object = None) -> Path:
+def write_html_report(report: Report, work_dir: str | Path, images: ImageSource | None = None) -> Path:
     """Write ``report.html`` of a run: what the report says, the pictures in the work dir, and the curves of training.
 
     Args:

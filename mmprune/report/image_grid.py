@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def plot_grid(store: ImageStore, path: str | Path, num: int = 64) -> Path:
     """
     if num < 1:
         raise ValueError(f'num: at least one image, got {num!r}')
-    num = min(num, store.num_images)
+    num = min(num, cast(int, store.num_images))
     columns = min(16, math.ceil(num**0.5))
     rows = -(-num // columns)
     figure = new_figure(0.9 * columns, (1.05 if store.num_classes else 0.9) * rows)
