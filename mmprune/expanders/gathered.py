@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import tracing_mode, watching
+from mmprune.graph.tracing import Example, tracing_mode, watching
 from mmprune.measure.stopwatch import elapsed_ms, in_turn
 from mmprune.surgery.masking import masks, remove_masks
 
@@ -84,7 +84,7 @@ class Gathering:
     replaced: bool = True
 
 
-def gather_convs(model: nn.Module, example: object, measure: bool = True) -> list[Gathering]:
+def gather_convs(model: nn.Module, example: Example, measure: bool = True) -> list[Gathering]:
     """Make masks permanent, and replace masked convolutions by gathered ones where these are faster, in place.
 
     Only for inference: the state dict is no longer the host's.

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from torch import nn
+from torch import Tensor, nn
 
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import is_inside
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import flatten_tensors, tracing_mode
+from mmprune.graph.tracing import Example, flatten_tensors, tracing_mode
 from mmprune.surgery.slicing import MASK, widths
 
 
@@ -46,7 +46,7 @@ class _Forward(nn.Module):
         super().__init__()
         self.model, self._scope = scope.model, scope
 
-    def forward(self, *example: object) -> object:
+    def forward(self, *example: Example) -> tuple[Tensor, ...]:
         return tuple(flatten_tensors(self._scope.forward(example[0] if len(example) == 1 else example)))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmprune.errors import ConfigError
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import tracing_mode, watching
+from mmprune.graph.tracing import Example, tracing_mode, watching
 from mmprune.graph.verify import slice_groups
 from mmprune.measure.stopwatch import Stopwatch, elapsed_ms, in_turn, threads
 from mmprune.options import Count, wrong_argument
@@ -55,7 +55,7 @@ def ratio(latencies: Mapping[str, Latency], slow: str, fast: str) -> float:
     return latencies[slow].p50_ms / latencies[fast].p50_ms
 
 
-def time_inside(scope: Scope, example: object) -> float:
+def time_inside(scope: Scope, example: Example) -> float:
     """Milliseconds that one forward pass spends inside the targets."""
     with watch_modules(scope.model, scope.targets) as inside:
         whole_ms = elapsed_ms(lambda: scope.forward(example))
