@@ -24,6 +24,8 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -46,87 +48,97 @@ class Wrong(Exception):
     """A pruned network that does not do what it should."""
 
 
+class Refused(Exception):
+    """A network that cannot be built or run here, or that mmprune does not cut."""
+
+
+@contextmanager
+def _refusing(why: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise Refused(f'{why}: {error!r:.200}') from error
+
+
 def check(case: Case) -> dict:
     """Prune, compare, save, reload, train and predict.
 
     Returns:
-        The case's status, reason and figures.
+        What remarks there are, and figures.
+
+    Raises:
+        Refused: There is nothing to check.
+        Wrong: The pruned network does not do what it should.
     """
     import mmprune
     from mmprune.errors import ConfigError, GraphError
     from mmprune.graph.scope import Scope, heads_of
-    from mmprune.graph.verify import double_precision
     from mmprune.registry import MODELS
     from tests.networks import randomise
-    from tests.oracles.zeroing import distance, outputs, zeroed_copy
+    from tests.oracles.zeroing import outputs
 
     _set_scope(case.host)
-    try:
+    with _refusing('its config cannot be read here'):
         cfg = case.read()
-    except Exception as error:
-        return {'status': 'refused', 'reason': f'its config cannot be read here: {error!r:.200}'}
     torch.manual_seed(0)
-    try:
+    with _refusing('its host cannot build it here'):
         model = MODELS.build(copy.deepcopy(cfg.model))  # some detectors write into theirs
-    except Exception as error:
-        return {'status': 'refused', 'reason': f'its host cannot build it here: {error!r:.200}'}
     logging.getLogger('mmengine').setLevel(logging.ERROR)
     model.init_weights()
     randomise(model)
     model.eval()
     images = torch.randn(1, *case.shape)
     targets = [name for name in case.target.split(' + ') if name != 'neck' or hasattr(model, 'neck')]
-    if case.target == 'heads':
-        targets = heads_of(model)
-    try:
+    targets = heads_of(model) if case.target == 'heads' else targets
+    with _refusing('the dense network does not run here'):
         outputs(_Call(Scope.of(model, images)), images)
-    except Exception as error:
-        return {'status': 'refused', 'reason': f'the dense network does not run here: {error!r:.200}'}
     dense = copy.deepcopy(model)
-    pruner = dict(
-        type='ChannelPruner',
-        criterion='L2Norm',
-        allocator=dict(type='Uniform', ratio=0.3),
-        prune_interface=case.interface,
-    )
+    uniform = dict(type='Uniform', ratio=0.3)
+    pruner = dict(type='ChannelPruner', criterion='L2Norm', allocator=uniform, prune_interface=case.interface)
     try:
         report = mmprune.prune(model, images, targets, pruner, restorer=None, clock_s=0)
     except (ConfigError, GraphError) as error:
-        return {'status': 'refused', 'reason': str(error)}
-    flops = [stage.target_flops for stage in (report.stages[0], report.stages[-1])]
-    whole = [row.reason for row in report.layers if row.before == row.after]
-    found = {
-        'flops_left': round(flops[1] / flops[0], 3) if flops[0] else None,
-        'groups': len(report.layers),
-        'cut': len(report.layers) - len(whole),
-        'kept': max(set(whole), key=whole.count) if whole else '',
-    }
-    zeroed = zeroed_copy(dense, model._mmprune_structure.to_json())
-    scopes = [Scope.of(net, images, targets) for net in (zeroed, model)]
-    if case.interface:
-        scopes = [scope.with_heads() for scope in scopes]
-    expected, got = (
-        [out.float() for out in outputs(_Call(scope), images) if out.is_floating_point() and out.numel()]
-        for scope in scopes
-    )
-    error = distance(expected, got)
-    if not error <= TOLERANCE:  # rounding is gone in double precision, mistakes are not
-        with double_precision(zeroed), double_precision(model):
-            error = distance(
-                *(
-                    [out for out in outputs(_Call(scope), images.double()) if out.is_floating_point()]
-                    for scope in scopes
-                )
-            )
-    if not error <= TOLERANCE:
-        raise Wrong(f'its outputs differ by {error:.1e} from those of the zeroed dense network')
+        raise Refused(str(error)) from error
+    _compare_with_zeroed(dense, model, images, targets, case.interface)
     with tempfile.TemporaryDirectory() as folder:
         path = mmprune.save(model, Path(folder) / 'pruned.pth', meta={'dataset_meta': {'classes': ('one',)}})
         again = _reload(case, cfg, path)
     same = outputs(_Call(Scope.of(again, images)), images), outputs(_Call(Scope.of(model, images)), images)
     if not all(torch.equal(a, b) for a, b in zip(*same)):
         raise Wrong('the reloaded network gives other features')
-    return {'status': 'works', 'reason': _work(case, again, dense), **found}
+    before, after = (stage.target_flops for stage in (report.stages[0], report.stages[-1]))
+    whole = [row.reason for row in report.layers if row.before == row.after]
+    return {
+        'reason': _work(case, again, dense),
+        'flops_left': round(after / before, 3) if before else None,
+        'groups': len(report.layers),
+        'cut': len(report.layers) - len(whole),
+        'kept': max(set(whole), key=whole.count) if whole else '',
+    }
+
+
+def _compare_with_zeroed(
+    dense: torch.nn.Module, model: torch.nn.Module, images: torch.Tensor, targets: list[str], interface: bool
+) -> None:
+    from mmprune.checkpoint.state import structure_of
+    from mmprune.graph.scope import Scope
+    from mmprune.graph.verify import double_precision
+    from tests.oracles.zeroing import distance, outputs, zeroed_copy
+
+    zeroed = zeroed_copy(dense, structure_of(model).to_json())
+    scopes = [Scope.of(net, images, targets) for net in (zeroed, model)]
+    calls = [_Call(scope.with_heads() if interface else scope) for scope in scopes]
+
+    def difference(given: torch.Tensor) -> float:
+        found = [[out for out in outputs(call, given) if out.is_floating_point() and out.numel()] for call in calls]
+        return distance(*([out.to(given.dtype) for out in outs] for outs in found))
+
+    error = difference(images)
+    if not error <= TOLERANCE:  # rounding is gone in double precision, mistakes are not
+        with double_precision(zeroed), double_precision(model):
+            error = difference(images.double())
+    if not error <= TOLERANCE:
+        raise Wrong(f'its outputs differ by {error:.1e} from those of the zeroed dense network')
 
 
 class _Call(torch.nn.Module):
@@ -236,7 +248,9 @@ def _child(case: Case, path: Path, gigabytes: float) -> None:
     start = time.perf_counter()
     try:
         make_shallow_classes()
-        found = check(case)
+        found = {'status': 'works', **check(case)}
+    except Refused as error:
+        found = {'status': 'refused', 'reason': str(error)}
     except MemoryError:
         found = {'status': 'wrong', 'reason': f'needs more than {gigabytes:g} GiB'}
     except Exception as error:
