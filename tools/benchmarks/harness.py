@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmprune.checkpoint.reading import SAFE_TYPES
 from mmprune.measure.latency import Latency
 from mmprune.measure.stopwatch import elapsed_ms, in_turn
 from mmprune.report.report import versions
@@ -116,6 +117,12 @@ def _parse(doc: str, cases: Mapping, options: Mapping, rounds: int, out: Path | 
     return args
 
 
+def _handed_over(path: Path) -> Any:
+    """What a fresh process computed: tensors, arrays and numbers."""
+    with torch.serialization.safe_globals(SAFE_TYPES):
+        return torch.load(path, weights_only=True)
+
+
 def _compare(name: str, case: Case, args: argparse.Namespace) -> dict:
     """A case's row: milliseconds of every side, how many times faster than the first it is, and the difference."""
     sides, results = {}, {}
@@ -125,7 +132,7 @@ def _compare(name: str, case: Case, args: argparse.Namespace) -> dict:
             for side, runs in in_turn(calls, args.rounds, 0).items():
                 sides[side] = asdict(_latency([run['ms'] for run in runs]))
                 sides[side] |= {key: max(run[key] for run in runs) for key in runs[0] if key.endswith('_mib')}
-                results[side] = torch.load(Path(folder) / side, weights_only=False) if case.difference else None
+                results[side] = _handed_over(Path(folder) / side) if case.difference else None
     else:
         calls = {side: _keep_first(prepare(), results, side) for side, prepare in case.sides.items()}
         times = in_turn({side: partial(elapsed_ms, call) for side, call in calls.items()}, args.rounds, args.warmup)
