@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mmprune.errors import ConfigError
 from mmprune.options.kinds import blame, choices, expected_words, fits, is_huge, shown
-from mmprune.options.signature import annotations, parameters
+from mmprune.options.signature import declared, parameters
 
 T = TypeVar('T')
 
@@ -134,7 +134,7 @@ def wrong_argument(owner: Callable, arguments: Mapping[str, object]) -> str:
         >>> wrong_argument(ChannelPruner, dict(round_to='8'))
         "round_to: a whole number of at least 1, got '8'"
     """
-    expected = annotations(owner)
+    expected = declared(owner)
     for name, value in arguments.items():
         kind = expected.get(name, object)
         if not fits(value, kind):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 #: How messages call what an annotation says.
-WORDS = {
+WORDS: dict[object, str] = {
     bool: 'True or False',
     int: 'a whole number',
     float: 'a number',
@@ -103,9 +103,9 @@ def _fits_one(value: object, kind: object) -> bool:
     if origin is bool:
         return isinstance(value, bool)
     if origin is int:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(value) < HUGE
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and not is_huge(value)
     if origin is float:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < HUGE
+        return _is_number(value) and not is_huge(value)
     if origin is type(None) or kind is None:
         return value is None
     if origin is tuple and inner and inner[-1] is not Ellipsis:
@@ -119,6 +119,10 @@ def _fits_one(value: object, kind: object) -> bool:
             len(inner) != 2 or all(fits(key, inner[0]) and fits(item, inner[1]) for key, item in value.items())
         )
     return not isinstance(origin, type) or isinstance(value, origin)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value  # not NaN
 
 
 def _members(kind: object) -> tuple:
@@ -136,8 +140,8 @@ def blame(value: object, kind: object) -> tuple[str, object, object]:
         items = value.items() if isinstance(value, Mapping) else enumerate(typing.cast(Sequence, value))
         for key, item in items:
             if not fits(item, item_kind):
-                path, *rest = blame(item, item_kind)
-                return f'[{key!r}]{path}', *rest
+                path, value, kind = blame(item, item_kind)
+                return f'[{key!r}]{path}', value, kind
     return '', value, kind
 
 
@@ -182,7 +186,7 @@ def _words(kind: object) -> list[str]:
         return [f'a list (each {" or ".join(dict.fromkeys(map(expected_words, items)))})']
     if origin in MAPPINGS:
         return ['a dict']
-    return [WORDS.get(origin) or getattr(origin, '__name__', str(origin))]
+    return [WORDS[origin] if origin in WORDS else str(getattr(origin, '__name__', origin))]
 
 
 def shown(value: object) -> str:
@@ -192,4 +196,4 @@ def shown(value: object) -> str:
 
 def is_huge(value: object) -> bool:
     """True for numbers that no option takes, infinity among them."""
-    return isinstance(value, numbers.Real) and abs(value) >= HUGE
+    return isinstance(value, numbers.Real) and abs(typing.cast(float, value)) >= HUGE

@@ -16,7 +16,7 @@ from mmprune.engine.settings import Settings
 from mmprune.errors import ConfigError
 from mmprune.expanders.selection import Selection
 from mmprune.options import build, wrong_argument
-from mmprune.options.signature import annotations, parameters
+from mmprune.options.signature import declared, parameters
 from mmprune.registry import ALLOCATORS, CRITERIA, DISTILLATIONS, GRAPHS, PRUNERS, RESTORERS, SYNTHESIZERS, build_part
 
 REGISTRIES = (CRITERIA, ALLOCATORS, PRUNERS, RESTORERS, GRAPHS, SYNTHESIZERS, DISTILLATIONS)
@@ -42,7 +42,7 @@ NOTHING = object()
 def test_every_option_is_declared(cls: type) -> None:
     known, takes_any = parameters(cls)
     assert not takes_any
-    assert set(known) <= set(annotations(cls)), 'an annotation is missing, or cannot be evaluated'
+    assert set(known) <= set(declared(cls)), 'an annotation is missing, or cannot be evaluated'
     for name in known:
         assert wrong_argument(cls, {name: NOTHING}).startswith(f'{name}: '), name
         assert wrong_argument(cls, {name: math.nan}).startswith(f'{name}: '), name
@@ -93,7 +93,7 @@ def test_a_class_that_is_called_checks_itself(registry: Registry, name: str, cls
 @pytest.mark.parametrize(('registry', 'name', 'cls'), PARTS)
 def test_numbers_stay_within_their_bounds(registry: Registry, name: str, cls: type) -> None:
     """No number is both too small and too large for an option: one that is bounded refuses what lies outside."""
-    for option, kind in annotations(cls).items():
+    for option, kind in declared(cls).items():
         for bound in bounds_of(kind):
             outside = [
                 *([bound.at_least - 1] if bound.at_least is not None else []),
