@@ -179,6 +179,8 @@ def _inner_step(member: Member) -> Step:
         return Depthwise(member.name, member.module, index[:, 0])
     if isinstance(member.module, _BatchNorm):
         return Norm(member.name, member.module, index[:, 0])
+    if not isinstance(member.module, nn.PReLU):
+        raise Untraceable(f'passes {member.name} ({type(member.module).__name__})')
     return _prelu(member.module.weight.detach()[index[:, 0]])
 
 

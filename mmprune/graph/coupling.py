@@ -11,11 +11,12 @@ import torch_pruning as tp
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from mmprune.graph.group import ChannelGroup, Member, is_depthwise
-from mmprune.surgery.slicing import tells_width, widths
+from mmprune.surgery.plain import PlainLayers
+from mmprune.surgery.slicing import is_channel_norm, norm_width, tells_width, widths
 
 
 @contextmanager
@@ -43,9 +44,15 @@ class _Passage(tp.BasePruningFunc):
 
     def get_out_channels(self, layer: nn.Module) -> int:
         """The channels that the layer says it has."""
-        return layer.out_channels
+        return norm_width(layer) if is_channel_norm(layer) else layer.out_channels
 
     get_in_channels = get_out_channels
+
+
+def _is_passage(module: nn.Module) -> bool:
+    """A module that Torch-Pruning does not know, but we do."""
+    known = (_NormBase, nn.GroupNorm)
+    return tells_width(module) or (is_channel_norm(module) and not isinstance(module, known))
 
 
 class CarefulGraph(tp.DependencyGraph):
@@ -58,7 +65,7 @@ class CarefulGraph(tp.DependencyGraph):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        for kind in {type(module) for module in model.modules() if tells_width(module)}:
+        for kind in {type(module) for module in model.modules() if _is_passage(module)}:
             self.register_customized_layer(kind, _Passage())
 
     def _trace(self, *args: object, **kwargs: object) -> dict:
@@ -112,7 +119,9 @@ class CarefulGraph(tp.DependencyGraph):
         self.module2node = {}
 
 
-def convert(raw: tp.Group, names: dict, parameter_names: dict, probes: set, order: dict) -> ChannelGroup:
+def convert(
+    raw: tp.Group, names: dict, parameter_names: dict, probes: set, order: dict, plain: PlainLayers
+) -> ChannelGroup:
     """A Torch-Pruning group with all its channels, as one of ours."""
     reasons: list[str] = []
     is_interface = False
@@ -127,11 +136,12 @@ def convert(raw: tp.Group, names: dict, parameter_names: dict, probes: set, orde
             is_interface = True
         elif isinstance(module, nn.Parameter):
             reasons.append(f'coupled to the free parameter {parameter_names.get(module, "?")}')
-        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)):
-            reasons.append(f'{names[module]} ({type(module).__name__}) mixes statistics of all channels')
-        elif isinstance(module, (_BatchNorm, nn.PReLU)):
-            if isinstance(module, _BatchNorm) or module.num_parameters > 1:
+        elif is_channel_norm(module) or isinstance(module, nn.PReLU):
+            if not isinstance(module, nn.PReLU) or module.num_parameters > 1:
                 members['norms'].append((module, roots, channels))
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            whose = 'all' if isinstance(module, nn.LayerNorm) or module.num_groups == 1 else 'several'
+            reasons.append(f'{names[module]} ({type(module).__name__}) mixes statistics of {whose} channels')
         elif isinstance(module, nn.Module) and tells_width(module):
             members['passages'].append((module, roots, channels))
         elif is_depthwise(module):
@@ -143,6 +153,12 @@ def convert(raw: tp.Group, names: dict, parameter_names: dict, probes: set, orde
     unit_of_root = _bundle(len(raw[0].idxs), members)
     made = {kind: _merge(entries, unit_of_root, names) for kind, entries in members.items()}
     made['producers'].sort(key=lambda member: order.get(member.module, len(order)))
+    reasons += [
+        obstacle
+        for kind in ('producers', 'depthwise', 'norms', 'readers')
+        for m in made[kind]
+        if (obstacle := plain.obstacle(m.module))
+    ]
     reasons += [problem for kind, entries in made.items() for m in entries if (problem := _problem(m, kind))]
     unknown = [m.name for kind in made.values() for m in kind if m.module not in order]
     if unknown:

@@ -18,6 +18,7 @@ from mmprune.graph.coupling import CarefulGraph, convert, unfollowed
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import check_patterns, describe, is_inside, matches
 from mmprune.graph.tracing import Example, Forward, TracedModel, tracing_mode
+from mmprune.surgery.plain import PlainLayers
 
 OUTPUT = 'is an output of the network'
 INTERFACE = 'feeds what follows the target (prune_interface=False)'
@@ -62,8 +63,11 @@ def find_groups(
             raw_groups = graph.all_channel_groups(exclude=set(traced.probes))
     probes = set(traced.probes)
     parameter_names = {parameter: name for name, parameter in model.named_parameters()}
+    plain = PlainLayers(model)
     groups = [
-        unfollowed(raw, names) if isinstance(raw, tuple) else convert(raw, names, parameter_names, probes, order)
+        unfollowed(raw, names)
+        if isinstance(raw, tuple)
+        else convert(raw, names, parameter_names, probes, order, plain)
         for raw in raw_groups
     ]
     groups = [group for group in groups if any(is_inside(m.name, targets) for m in group.producers)]

@@ -1,18 +1,18 @@
-"""The check that nothing gets past: a sliced network computes what the dense one does with those channels zeroed."""
+"""The check that nothing gets past: a sliced network computes what the dense one does whose readers are masked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.errors import ConfigError
 from mmprune.graph.group import ChannelGroup, Keeps, removed_channels
-from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors, tracing_mode, watching
-from mmprune.surgery.slicing import Undo, slice_channels, widths
+from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors, tracing_mode
+from mmprune.surgery.slicing import Undo, slice_channels
 
 #: Largest allowed difference, relative to the largest output: float32 sums in another order, nothing else.
 TOLERANCE = 1e-4
@@ -22,46 +22,58 @@ ROUNDING = 0.1
 
 
 def slice_groups(model: nn.Module, groups: Sequence[ChannelGroup], keeps: Keeps) -> Undo:
-    """Remove everything but the kept units of the named groups, in place; returns what takes it back."""
+    """Remove everything but the kept units of the named groups, in place; the cut can be taken back or made final."""
     return slice_channels(model, *removed_channels(groups, keeps))
 
 
 @contextmanager
-def zeroed(groups: Sequence[ChannelGroup], keeps: Keeps) -> Iterator[None]:
-    """The dense network with the removed channels zeroed behind every layer and norm that touches them."""
-    outputs, _ = removed_channels(groups, keeps)
-    masks: dict[nn.Module, Tensor] = {}
-    for module, removed in outputs.items():
-        if isinstance(module, nn.PReLU):
-            continue
-        masks[module] = torch.ones(widths(module)[0])
-        masks[module][removed] = 0
+def masked_readers(groups: Sequence[ChannelGroup], keeps: Keeps) -> Iterator[None]:
+    """The dense network whose readers see zeros for the channels they are going to lose.
 
-    def zero(module: nn.Module, args: object, output: Tensor) -> Tensor:
-        mask = masks[module].to(output)
-        last = isinstance(module, nn.Linear) or (isinstance(module, _BatchNorm) and output.dim() == 2)
-        return output * (mask if last else mask.reshape(-1, *[1] * (output.dim() - 2)))
-
-    with watching(list(masks), zero):
+    What lies between producers and readers may make anything of zero: it is not asked.
+    """
+    _, inputs = removed_channels(groups, keeps)
+    with ExitStack() as hooks:
+        for module, removed in inputs.items():
+            hook = module.register_forward_pre_hook(partial(_hide, removed), with_kwargs=True)
+            hooks.callback(hook.remove)
         yield
+
+
+def _hide(removed: Tensor, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Zero input channels of a layer, however its input is handed over."""
+
+    def hidden(x: Tensor) -> Tensor:
+        axis = x.dim() - 1 if isinstance(module, nn.Linear) else x.dim() - 1 - len(module.kernel_size)
+        return x.index_fill(axis, removed.to(x.device), 0)
+
+    if args:
+        return (hidden(args[0]), *args[1:]), kwargs
+    return args, {**kwargs, 'input': hidden(kwargs['input'])}
 
 
 @contextmanager
 def double_precision(model: nn.Module) -> Iterator[None]:
-    """All real numbers of a network in float64; put back exactly on exit, in the same parameters."""
-    kinds = [
-        (module, name, tensor.dtype)
-        for module in model.modules()
-        for name, tensor in (*module._parameters.items(), *module._buffers.items())
-        if tensor is not None and tensor.is_floating_point()
-    ]
+    """All real numbers of a network in float64, as stand-ins for its own tensors, which come back on exit."""
+    stand_ins: dict[Tensor, Tensor] = {}  # what is shared stays shared
+    kept = []
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            kept.append((held, dict(held)))
+            for name, tensor in held.items():
+                if tensor is not None and tensor.is_floating_point():
+                    held[name] = stand_ins.setdefault(tensor, _doubled(tensor))
     try:
-        for module, name, _ in kinds:
-            getattr(module, name).data = getattr(module, name).data.double()
         yield
     finally:
-        for module, name, kind in kinds:  # by name: slicing and taking it back replace buffers
-            getattr(module, name).data = getattr(module, name).data.to(kind)
+        for held, own in kept:
+            held.clear()
+            held.update(own)
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    value = tensor.detach().double()
+    return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
 
 
 def run(model: nn.Module, forward: Forward, example: Example) -> list[Tensor]:
@@ -84,7 +96,7 @@ def difference(expected: Sequence[Tensor], got: Sequence[Tensor]) -> float:
 def slicing_error(
     model: nn.Module, forward: Forward, example: Example, groups: Sequence[ChannelGroup], keeps: Keeps
 ) -> tuple[float, str]:
-    """Slice, compare with the zeroed dense network, take it back.
+    """Slice, compare with the dense network whose readers are masked, take it back.
 
     A difference that goes away in double precision is rounding, which deep networks amplify, and no mistake.
 
@@ -102,7 +114,7 @@ def slicing_error(
 def _slicing_error(
     model: nn.Module, forward: Forward, example: Example, groups: Sequence[ChannelGroup], keeps: Keeps
 ) -> tuple[float, str]:
-    with zeroed(groups, keeps):
+    with masked_readers(groups, keeps):
         expected = run(model, forward, example)
     undo = None
     try:

@@ -68,7 +68,7 @@ class ChannelPlan(Plan):
                 'or of the traced coupling, and the network was left whole'
             )
         self._note()
-        slice_groups(model, self.groups, self.keeps)
+        slice_groups(model, self.groups, self.keeps).make_final()
 
     def _note(self) -> None:
         structure = structure_of(self.scope.model, create=True)

@@ -1,18 +1,17 @@
-"""Taking channels out of layers, in place, without replacing a single ``Parameter`` object.
-
-Optimisers, ``paramwise_cfg`` and hooks hold on to parameters; assigning ``.data`` keeps all of that valid.
-"""
+"""Taking channels out of layers, in place; the ``Parameter`` objects stay the same once a cut is final."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+
+from mmprune.surgery.plain import computed_by
 
 MASK = 'weight_mask'
 FROZEN = 'weight_trained_mask'
@@ -21,43 +20,95 @@ MASKS = (MASK, FROZEN)
 
 
 @dataclass
-class Undo:
-    """Record of a surgery, by which it can be taken back. Old tensors are referenced, not copied."""
+class _Saved:
+    """A module as it was before a surgery; tensors are referenced, not copied."""
 
-    tensors: list[tuple[nn.Module, str, Tensor]] = field(default_factory=list)
-    attributes: list[tuple[nn.Module, str, object]] = field(default_factory=list)
+    attributes: dict[str, Any]
+    parameters: dict[str, nn.Parameter | None]
+    buffers: dict[str, Tensor | None]
+    passing: set[str]
+
+
+class Undo:
+    """Record of a surgery, by which it can be taken back or made final.
+
+    While it is open, cut modules hold parameters that stand in for their own. Those are out of reach: neither their
+    values nor gradients, hooks and accumulators can change, so that taking back brings the very state before.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing cut."""
+        self._saved: dict[nn.Module, _Saved] = {}
+        self._final: list[tuple[nn.Parameter, Tensor, Tensor | None]] = []
+
+    def touch(self, module: nn.Module) -> None:
+        """Remember a module before it is changed the first time."""
+        if module not in self._saved:
+            self._saved[module] = _Saved(
+                dict(module.__dict__),
+                dict(module._parameters),
+                dict(module._buffers),
+                set(module._non_persistent_buffers_set),
+            )
 
     def take_back(self) -> None:
-        """Restore every tensor and attribute, newest first."""
-        for module, name, tensor in reversed(self.tensors):
-            _assign(module, name, tensor)
-        for module, name, value in reversed(self.attributes):
-            setattr(module, name, value)
+        """Bring every touched module back to the state before: the same objects, in the same order."""
+        for parameter, data, gradient in reversed(self._final):
+            _assign(parameter, data)
+            parameter.grad = gradient
+        self._final = []
+        for module, saved in self._saved.items():
+            module.__dict__.clear()
+            module.__dict__.update(saved.attributes)
+            for now, before in ((module._parameters, saved.parameters), (module._buffers, saved.buffers)):
+                now.clear()
+                now.update(before)
+            module._non_persistent_buffers_set.clear()
+            module._non_persistent_buffers_set.update(saved.passing)
+
+    def make_final(self) -> None:
+        """Give the modules their own parameters again, with what is left of them; gradients are dropped.
+
+        Optimisers, ``paramwise_cfg`` and hooks hold on to parameters; assigning ``.data`` keeps all of that valid.
+        """
+        for module, saved in self._saved.items():
+            for name, own in saved.parameters.items():
+                substitute = module._parameters.get(name)
+                if own is None or substitute is None or substitute is own:
+                    continue
+                self._final.append((own, own.data, own.grad))
+                own.grad = None
+                _assign(own, substitute.data)
+                module._parameters[name] = own
 
 
-def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
-    parameter = module._parameters.get(name)
-    if parameter is None:
-        module._buffers[name] = tensor
-    else:
-        parameter.grad = None
-        if parameter.shape != tensor.shape:
-            # Autograd remembers a parameter's shape as long as any graph lives; a change of dtype makes it forget.
-            parameter.data = tensor.new_empty(0, dtype=torch.half if tensor.dtype == torch.float else torch.float)
-        parameter.data = tensor
+def _assign(parameter: nn.Parameter, data: Tensor) -> None:
+    parameter.grad = None
+    if parameter.shape != data.shape:
+        # Autograd remembers a parameter's shape as long as any graph lives; a change of dtype makes it forget.
+        parameter.data = data.new_empty(0, dtype=torch.half if data.dtype == torch.float else torch.float)
+    parameter.data = data
 
 
 def _select(module: nn.Module, name: str, axis: int, keep: Tensor, undo: Undo) -> None:
     tensor = getattr(module, name, None)
     if not isinstance(tensor, Tensor):
         return
-    undo.tensors.append((module, name, tensor.data))
-    _assign(module, name, tensor.data.index_select(axis, keep.to(tensor.device)).contiguous())
+    undo.touch(module)
+    left = tensor.detach().index_select(axis, keep.to(tensor.device)).contiguous()
+    if name in module._parameters:
+        module._parameters[name] = nn.Parameter(left, requires_grad=tensor.requires_grad)
+    elif name in module._buffers:
+        module._buffers[name] = left
+    else:
+        raise ValueError(
+            f'the {name} of a {type(module).__name__} is no tensor of its own ({computed_by(module, name)})'
+        )
 
 
 def _set(module: nn.Module, undo: Undo, **attributes: object) -> None:
+    undo.touch(module)
     for name, value in attributes.items():
-        undo.attributes.append((module, name, getattr(module, name)))
         setattr(module, name, value)
 
 
@@ -70,6 +121,30 @@ def tells_width(module: nn.Module) -> bool:
     )
 
 
+def is_channel_norm(module: nn.Module) -> bool:
+    """A norm that treats every channel by itself: batch and instance norms, group norms of groups of one, frozen ones.
+
+    Frozen norms of torchvision, detectron2 and the like are told by what they hold: scale, shift and statistics.
+    """
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups == module.num_channels
+    if isinstance(module, _NormBase):
+        return True
+    held = [getattr(module, name, None) for name in ('weight', 'bias', 'running_mean', 'running_var')]
+    return (
+        not module._modules
+        and all(isinstance(tensor, Tensor) and tensor.dim() == 1 for tensor in held)
+        and len({tensor.shape for tensor in held}) == 1
+    )
+
+
+def norm_width(norm: nn.Module) -> int:
+    """Channels of a norm that :func:`is_channel_norm` knows."""
+    if isinstance(norm, nn.GroupNorm):
+        return norm.num_channels
+    return norm.num_features if isinstance(norm, _NormBase) else len(norm.weight)
+
+
 def keep_outputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
     """Leave only the output channels ``keep`` (sorted) of a conv, linear layer, batch norm or PReLU.
 
@@ -79,10 +154,11 @@ def keep_outputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
     if tells_width(module):
         _set(module, undo, out_channels=count)
         return
-    if isinstance(module, _BatchNorm):
+    if is_channel_norm(module):
         for name in ('weight', 'bias', 'running_mean', 'running_var'):
             _select(module, name, 0, keep, undo)
-        _set(module, undo, num_features=count)
+        told = ('num_channels', 'num_groups') if isinstance(module, nn.GroupNorm) else ('num_features',)
+        _set(module, undo, **{name: count for name in told if hasattr(module, name)})
         return
     if isinstance(module, nn.PReLU):
         _select(module, 'weight', 0, keep, undo)
@@ -153,14 +229,17 @@ def widths(module: nn.Module) -> tuple[int, int]:
         return module.out_features, module.in_features
     if isinstance(module, _ConvNd):
         return module.out_channels, module.in_channels
-    if isinstance(module, _BatchNorm):
-        return module.num_features, module.num_features
-    count: Any = module.num_parameters if isinstance(module, nn.PReLU) else module.out_channels
+    if is_channel_norm(module):
+        count = norm_width(module)
+        return count, count
+    count = module.num_parameters if isinstance(module, nn.PReLU) else module.out_channels  # type: ignore[assignment]
     return count, count
 
 
 def slice_channels(model: nn.Module, outputs: Mapping[nn.Module, Tensor], inputs: Mapping[nn.Module, Tensor]) -> Undo:
     """Remove output and input channels of many modules, in place; all of them or, if one fails, none.
+
+    The cut is open: whoever wants it for good makes it final.
 
     Args:
         model: Owns the modules; wrappers in it that copy a conv's widths are told the new ones.
@@ -168,7 +247,7 @@ def slice_channels(model: nn.Module, outputs: Mapping[nn.Module, Tensor], inputs
         inputs: Removed input channels of modules, sorted.
 
     Returns:
-        What takes it back.
+        What takes it back, or makes it final.
     """
     undo = Undo()
     try:

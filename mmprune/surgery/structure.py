@@ -100,6 +100,7 @@ class Structure:
                 if kept.outputs is not None:
                     keep_outputs(module, kept.outputs, undo)
             sync_wrappers(model, undo)
+            undo.make_final()
         except Exception as error:
             undo.take_back()
             raise StructureError(f'the structure cannot be applied: {error}') from error

@@ -18,7 +18,9 @@ KEEP = torch.tensor([0, 2, 3])
 
 def cut(function, module, keep=KEEP):
     before = {name: id(p) for name, p in module.named_parameters()}
-    function(module, keep, Undo())
+    undo = Undo()
+    function(module, keep, undo)
+    undo.make_final()
     assert before == {name: id(p) for name, p in module.named_parameters()}
     return module
 
