@@ -2,8 +2,7 @@
 
 All solvers share the interface of :func:`solve`. ``dp`` is the default: costs are rounded up to buckets, so that its
 time does not depend on how many weights there are; ``exact`` is the same with buckets of the costs' greatest common
-divisor; ``hull`` walks down the convex hulls of the curves. Measured for ResNet-50 (54 layers, 101 options): see
-``tools/benchmarks/allocation.py``.
+divisor; ``hull`` walks down the convex hulls of the curves.
 """
 
 from __future__ import annotations
