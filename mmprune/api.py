@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import Example
@@ -23,7 +23,7 @@ def prune(
     target: str | Sequence[str] = '',
     pruner: str | dict | Pruner = 'ChannelPruner',
     restorer: str | dict | Restorer | None = 'default',
-    images: Iterable[Tensor] | ImageSource | None = None,
+    images: Iterable[object] | ImageSource | None = None,
     evaluate: Evaluate | None = None,
     seed: int = 0,
     dry_run: bool = False,
@@ -40,7 +40,8 @@ def prune(
         restorer: E.g. ``'LBYL'``; None leaves the network as cut. 'default' is the pruner's own choice, which needs
             no data: ``MomentRestoration`` after anything that prunes a trained network.
         images: Normalised images of shape (N, C, H, W), for parts that want them: batches in a list, a loader or
-            whatever can be iterated, one tensor, or an :class:`~mmprune.images.ImageSource`.
+            whatever can be iterated, one tensor, or an :class:`~mmprune.images.ImageSource`. Labels beside them are
+            left out; raw samples of mm data sets go through the model's preprocessor.
         evaluate: Called after every stage; its metrics go into the report.
         seed: Seeds Python, NumPy and torch before anything happens.
         dry_run: Do everything on a copy and leave ``model`` untouched.
@@ -64,7 +65,7 @@ def prune(
     if dry_run:
         model = copy.deepcopy(model)
     scope = Scope.of(model, example_input, target)
-    images = as_source(images, scope.example)
+    images = as_source(images, scope.example, scope.model)
     pipeline = Pipeline(scope, pruner, restorer, evaluate, images, clock_s=clock_s)
     pipeline.report.seed = seed
     pipeline.run()

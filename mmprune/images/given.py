@@ -7,15 +7,18 @@ from itertools import chain, islice
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from mmprune.errors import ConfigError
+from mmprune.images.batches import images_of
 from mmprune.images.source import ImageSource
 from mmprune.storage.cache import content_key
 
 
-def as_source(images: Iterable[Tensor] | ImageSource | None, like: object = None) -> ImageSource | None:
+def as_source(
+    images: Iterable[object] | ImageSource | None, like: object = None, model: nn.Module | None = None
+) -> ImageSource | None:
     """What a user gives as ``images``, as a source; sources stay what they are.
 
     In a distributed run all ranks call this together: where their first batches differ, each rank has images of its
@@ -23,16 +26,18 @@ def as_source(images: Iterable[Tensor] | ImageSource | None, like: object = None
 
     Args:
         images: Batches (N, C, H, W) in a list, a loader or anything else that can be iterated (a generator, too), or
-            one tensor, or None.
-        like: Tensor on whose device, and in whose precision, the batches are to be.
+            one tensor, or None. Labels and whatever else comes with them are left out, see :func:`images_of`.
+        like: Example input of the network: its device, precision and channels are those of the batches.
+        model: Its ``data_preprocessor``, if it has one, reads raw samples.
 
     Raises:
-        ConfigError: There are no batches, or they are no tensors.
+        ConfigError: There are no batches, or the network cannot take them.
     """
     if images is None or isinstance(images, ImageSource):
         return images
     like = like if isinstance(like, Tensor) else None
-    source, device = GivenImages(images, like), None if like is None else like.device
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    source, device = GivenImages(images, like, preprocessor), None if like is None else like.device
     firsts = [next(iter(source), None)]
     if get_world_size() > 1:
         firsts = all_gather_object(None if firsts[0] is None else content_key(firsts[0]))
@@ -46,24 +51,36 @@ class GivenImages(ImageSource):
 
     origin = 'images, no labels'
 
-    def __init__(self, images: Iterable[Tensor], like: Tensor | None = None) -> None:
+    def __init__(
+        self, images: Iterable[object], like: Tensor | None = None, preprocessor: nn.Module | None = None
+    ) -> None:
         """Arguments as in :func:`as_source`."""
         images = [images] if isinstance(images, Tensor) else images
         if not isinstance(images, Iterable):
-            raise ConfigError(f'images: batches (N, C, H, W) in a list or a loader, got {type(images).__name__}')
+            raise ConfigError(f'images: batches (N, C, H, W) in a list or a DataLoader, got {type(images).__name__}')
         self.num_images = _count(images)
-        self._images, self._like = Recording(images) if isinstance(images, Iterator) else images, like
-        self._seed = torch.initial_seed()
+        self._images, self._like, self._preprocessor = images, like, preprocessor
+        self._seed, self._batches = torch.initial_seed(), 0
+        if _ends(images):
+            self._images = Recording(self._once())
 
     def __iter__(self) -> Iterator[Tensor]:
-        is_loader = isinstance(self._images, DataLoader)
-        for batch in shuffled_alike(self._images, self._seed) if is_loader else self._images:
-            if not isinstance(batch, Tensor) or not batch.dim():
-                raise ConfigError(
-                    f'images: batches must be tensors (N, C, H, W), without labels, got {type(batch).__name__}'
-                )
-            if len(batch):
-                yield batch if self._like is None else _move(batch, self._like)
+        batches = 0
+        for batch in self._once():
+            images = images_of(batch, self._like, self._preprocessor)
+            batches += 1
+            if len(images):
+                yield images if self._like is None else _move(images, self._like)
+        if batches < self._batches:
+            raise ConfigError(
+                f'images: gave {self._batches} batches and, iterated again, {batches}; every part that wants images '
+                'must see the same ones: give a list or a DataLoader'
+            )
+        self._batches = batches
+
+    def _once(self) -> Iterator[object]:
+        images = self._images
+        return shuffled_alike(images, self._seed) if isinstance(images, DataLoader) else iter(images)
 
 
 class RankImages(ImageSource):
@@ -116,6 +133,15 @@ class Recording:
             position += 1
 
 
+def _ends(images: Iterable) -> bool:
+    """True for what can be iterated only once, as generators, and loaders of data that come as a stream."""
+    if isinstance(images, DataLoader):
+        return isinstance(images.dataset, IterableDataset)
+    if isinstance(images, (Iterator, list, tuple)):
+        return isinstance(images, Iterator)
+    return iter(images) is iter(images)
+
+
 def shuffled_alike(loader: DataLoader, seed: int) -> Iterator[Tensor]:
     """A loader's batches in the order to which this seed shuffles them, whatever was drawn before."""
     generators = [torch.default_generator, *([loader.generator] if loader.generator is not None else [])]
@@ -135,7 +161,7 @@ def _move(batch: Tensor, like: Tensor) -> Tensor:
     return batch.to(like) if batch.is_floating_point() and like.is_floating_point() else batch.to(like.device)
 
 
-def _count(images: Iterable[Tensor]) -> int | None:
+def _count(images: Iterable[object]) -> int | None:
     """Images in all, where that can be known without reading them."""
     if isinstance(images, (list, tuple)) and all(isinstance(batch, Tensor) and batch.dim() for batch in images):
         return sum(map(len, images))

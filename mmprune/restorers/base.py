@@ -58,9 +58,9 @@ class Restorer(Checked, ABC):
             keep: Sorted kept units, shape ``(m,)``, ``0 < m < n``.
 
         Returns:
-            Empty when repaired, else the reason why the group is only sliced.
+            Empty when repaired (or left to :meth:`restore_model`), else the reason why the group is only sliced.
         """
-        return 'this restorer works on the whole network'
+        return ''
 
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Repair the sliced network as a whole (e.g. its batch-norm statistics)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.graph.site import Site
+from mmprune.graph.tracing import watching
 from mmprune.images.source import ImageSource
 from mmprune.moments import DriftCorrection, norm_statistics
 from mmprune.registry import RESTORERS
@@ -50,7 +51,7 @@ class BNRecalibration(Restorer):
     def restore_site(self, site: Site, keep: Tensor) -> str:
         """Note what the site loses; the repair follows on the sliced network."""
         self._drift.cut(site, keep)
-        return super().restore_site(site, keep)
+        return ''
 
     def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
         """Average the batch statistics of the sliced network over all batches."""
@@ -59,21 +60,25 @@ class BNRecalibration(Restorer):
         if self.control:
             self._drift.apply(forward, images)
             return
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+        norms = {m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None}
         modes = {module: module.training for module in model.modules()}
-        momenta = {norm: norm.momentum for norm in norms}
+        momenta, ran, batches = {norm: norm.momentum for norm in norms}, set(), 0
+
+        def begin(norm: _BatchNorm, args: tuple) -> None:
+            norm.training = args[0].numel() > args[0].shape[1]  # one value has no variance
+            if norm.training and norm not in ran:  # what never runs (a detector's heads, say) keeps its statistics
+                ran.add(norm)
+                norm.reset_running_stats()
+
         model.eval()
         try:
             for norm in norms:
-                norm.training = True
                 norm.momentum = None  # cumulative average
-                norm.reset_running_stats()
-            count = 0
-            with torch.no_grad():
+            with torch.no_grad(), watching(norms, begin, before=True):
                 for batch in images:
                     forward(batch)
-                    count += len(batch)
-            if not count:
+                    batches += 1
+            if not batches:
                 raise ValueError('images: the source is empty; BNRecalibration needs at least one batch')
         finally:
             for norm, momentum in momenta.items():

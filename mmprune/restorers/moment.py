@@ -134,7 +134,7 @@ class MomentRestoration(Restorer):
                 if key not in moments:
                     moments[key] = self._moments(site, branch)
         except UnknownMomentsError as reason:
-            return f'sliced only: {reason}'
+            return str(reason)
         for branch in site.branches:
             self._repair(branch, keep.cpu(), moments[chain_key(branch)])
         self._drift.cut(site, keep)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.dist import get_dist_info
-from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
 from mmprune.errors import ConfigError
 from mmprune.images import GaussianNoise, ImageSource, as_source
@@ -73,13 +73,107 @@ def test_an_endless_generator_is_read_as_far_as_it_is_wanted() -> None:
         ([], 'empty'),
         (iter([]), 'empty'),
         ([torch.zeros(0, 3, 4, 4)], 'empty'),
-        ([(torch.zeros(2, 3, 4, 4), torch.zeros(2))], 'without labels, got tuple'),
+        ([torch.zeros(2)], 'like the example input: float32 of shape .N, 3, 4, 4., got float32 .2,'),
+        ([('a', 'b')], 'got tuple'),
+        ([dict(labels=torch.zeros(2, dtype=torch.long))], 'got int64'),
+        ([torch.zeros(2, 3, 4, 4, dtype=torch.uint8)], 'uint8 .*normalise them'),
+        ([(torch.zeros(3, 4, 4), 1)], 'single images'),
+        ([torch.zeros(2, 1, 4, 4)], 'got float32 .2, 1, 4, 4.'),
         (7, 'got int'),
     ],
 )
 def test_what_gives_no_images_is_refused(images: object, message: str) -> None:
     with pytest.raises(ConfigError, match=f'images: .*{message}'):
-        as_source(images)
+        as_source(images, torch.zeros(1, 3, 4, 4))
+
+
+IMAGES, LABELS = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 3, 4, 4), torch.arange(6)
+
+
+class Dictionaries(Dataset):
+    """Samples under names, labels first."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(label=LABELS[index], mask=torch.ones(1, 4, 4), image=IMAGES[index])
+
+
+class Stream(IterableDataset):
+    """Data that come once."""
+
+    def __init__(self) -> None:
+        self._left = iter(list(IMAGES))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self._left
+
+
+class Once:
+    """An iterable that has only one iterator."""
+
+    def __init__(self) -> None:
+        self._iterator = iter(IMAGES.split(2))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self._iterator
+
+
+class Preprocessor(nn.Module):
+    """As mmengine's: stacks raw samples and normalises them."""
+
+    def forward(self, batch: dict, training: bool) -> dict:
+        assert not training
+        return dict(batch, inputs=torch.stack([image.float() - 1 for image in batch['inputs']]))
+
+
+class Host(nn.Module):
+    """A model with a preprocessor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data_preprocessor = Preprocessor()
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: [(batch, LABELS[:3]) for batch in IMAGES.split(3)],
+        lambda: [[LABELS[:3], batch] for batch in IMAGES.split(3)],
+        lambda: zip(IMAGES.split(3), LABELS.split(3)),
+        lambda: DataLoader(TensorDataset(IMAGES, LABELS), batch_size=4),
+        lambda: DataLoader(TensorDataset(LABELS.float(), IMAGES, LABELS), batch_size=4),
+        lambda: DataLoader(Dictionaries(), batch_size=4),
+        lambda: DataLoader(Stream(), batch_size=4),
+        lambda: [dict(meta=dict(size=4), inputs=list(batch)) for batch in IMAGES.split(3)],
+        lambda: [(dict(pixel_values=batch, noise=batch + 9), 'text') for batch in IMAGES.split(3)],
+        lambda: Once(),
+    ],
+    ids=['pairs', 'labels first', 'zip', 'loader', 'triples', 'dicts', 'stream', 'lists', 'nested', 'once'],
+)
+def test_labels_beside_the_images_are_left_out(make: Callable[[], object]) -> None:
+    source = as_source(make(), torch.zeros(1, 3, 4, 4))
+    for _ in range(3):
+        assert torch.equal(joined(source), IMAGES)
+
+
+@pytest.mark.parametrize('stacked', [False, True])
+def test_raw_samples_of_mm_data_sets_are_preprocessed(stacked: bool) -> None:
+    raw = IMAGES.to(torch.uint8)
+    batch = dict(inputs=raw if stacked else list(raw), data_samples=[None] * 6)
+    assert torch.equal(joined(as_source([batch], torch.zeros(1, 3, 4, 4), Host())), IMAGES - 1)
+
+
+def test_images_that_are_gone_at_the_second_look_are_refused() -> None:
+    class Consumed(Once):
+        def __iter__(self) -> Iterator[Tensor]:
+            yield from self._iterator
+
+    source = as_source(Consumed())
+    list(source)
+    with pytest.raises(ConfigError, match='images: gave 2 batches and, iterated again, 0'):
+        list(source)
 
 
 def test_images_go_where_the_example_is() -> None:

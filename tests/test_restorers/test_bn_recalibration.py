@@ -1,5 +1,7 @@
 """Batch norms re-estimated from images, with and without the dense network as a control."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -84,3 +86,51 @@ def test_modes_and_momenta_come_back() -> None:
 def test_no_images() -> None:
     with pytest.raises(ValueError, match='images: the source is empty'):
         BNRecalibration().restore_model(network(), network(), [])
+
+
+class Host(nn.Module):
+    """A network whose second head runs only when it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = network(), nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+        randomise(self)
+
+    def forward(self, inputs: torch.Tensor, everything: bool = False) -> torch.Tensor:
+        features = self.body(inputs)
+        return self.head(features) if everything else features
+
+
+@pytest.mark.parametrize('control', [False, True])
+def test_what_does_not_run_keeps_its_statistics(control: bool) -> None:
+    model = Host()
+    before = {name: value.clone() for name, value in model.head.state_dict().items()}
+    pruner = dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5))
+    restorer = dict(type='BNRecalibration', control=control)
+    mmprune.prune(model, EXAMPLE, 'body', pruner, restorer, images=images())
+    assert all(torch.equal(value, before[name]) for name, value in model.head.state_dict().items())
+
+
+def test_norms_that_see_one_value_keep_their_statistics() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 12, bias=False), nn.BatchNorm2d(4))
+    before = statistics(model)
+    BNRecalibration().restore_model(model, model, [EXAMPLE])
+    assert all(torch.equal(a, b) for a, b in zip(before, statistics(model)))
+
+
+@pytest.mark.parametrize('control', [False, True])
+def test_a_generator_repairs_as_the_list_does(control: bool) -> None:
+    restorer, pruner = dict(type='BNRecalibration', control=control), dict(type='Uniform', ratio=0.5)
+    dense, models = network(), []
+    for given in (images(), (batch for batch in images()), ((batch, 7) for batch in images())):
+        models.append(copy.deepcopy(dense))
+        mmprune.prune(models[-1], EXAMPLE, '', dict(type='ChannelPruner', allocator=pruner), restorer, images=given)
+    expected, *others = (model.state_dict() for model in models)
+    assert all(torch.equal(value, other[name]) for other in others for name, value in expected.items())
+
+
+def test_the_report_says_who_repaired_and_not_that_nobody_did() -> None:
+    model = network()
+    pruner = dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.5))
+    report = mmprune.prune(model, EXAMPLE, '', pruner, 'BNRecalibration', images=images())
+    assert {row.repair for row in report.layers if row.after < row.before} == {'BNRecalibration'}
