@@ -196,6 +196,12 @@ def load(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     state = checkpoint.get('state_dict', checkpoint)
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise CheckpointError(
+            f'{path}: the network to load into has no values ({empty[0]} is on the meta device); call '
+            'model.to_empty(device=…) first'
+        )
     make_loadable(model)
     try:
         model.load_state_dict(state, strict=True)

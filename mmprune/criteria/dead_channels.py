@@ -111,6 +111,8 @@ def _constant(producer: Layer, index: Tensor, branch: Branch) -> Tensor:
     for step in branch.chain:
         if isinstance(step, Norm):
             weight, shift, mean, variance = (part.cpu() for part in step.parameters())
+            if step.module.running_mean is None:
+                mean = value  # of every batch: what is constant is taken off
             value = (value - mean) / (variance + step.module.eps).sqrt() * weight + shift
         elif isinstance(step, Activation):
             value = step.function(value)

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmprune.distillation.wrapper import DistillationWrapper
 from mmprune.engine.runner import hooks_paused
 from mmprune.errors import ConfigError
-from mmprune.graph.scope import unwrap
+from mmprune.graph.program import unwrap
 from mmprune.surgery.masking import apply_mask, masks
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from mmprune.checkpoint.state import load, save
 from mmprune.engine.runner import checkpoint_of
 from mmprune.errors import ConfigError
-from mmprune.graph.scope import unwrap
+from mmprune.graph.program import unwrap
 from mmprune.storage.files import write_atomically
 
 #: In the work dir; written before anything is cut, so that no checkpoint of the run can be without it.

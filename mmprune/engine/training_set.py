@@ -11,7 +11,7 @@ from torch import nn
 
 from mmprune.datasets.synthetic import SyntheticImages
 from mmprune.distillation.settings import FeatureDistillation
-from mmprune.graph.scope import unwrap
+from mmprune.graph.program import unwrap
 from mmprune.images.store import ImageStore
 from mmprune.images.synthesizer import Synthesizer
 

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmprune.errors import ConfigError
 from mmprune.graph.heads import HeadError, check_heads, forward_with_heads, heads_of
+from mmprune.graph.program import Call, example_like, refuse_unworkable, unwrap
 from mmprune.graph.tracing import Example, Forward, map_tensors, tracing_mode
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DDP and the like."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def pixel_statistics(model: nn.Module) -> tuple[list[float], list[float]] | None:
@@ -41,26 +37,15 @@ def tensor_forward(model: nn.Module, targets: Sequence[str] = ('',)) -> Forward:
     """The call that runs as much of a model as it takes to see the targets.
 
     mmpretrain's classifiers run whole (``mode='tensor'``); mmdet's detectors run backbone and neck (``extract_feat``),
-    and their heads only if a target lies in one: they want boxes. Any other module is simply called; a tuple is
-    unpacked, a dict becomes keyword arguments.
+    and their heads only if a target lies in one: they want boxes. Any other module is simply called, see
+    :class:`~mmprune.graph.program.Call`.
     """
     if is_detector(model):
         in_head = any(target.split('.')[0] in heads_of(model) for target in targets)
         return forward_with_heads(model) if in_head else model.extract_feat
     if isinstance(model, BaseModel) and hasattr(model, 'extract_feat'):
         return lambda images: model(images, mode='tensor')
-
-    def call(example: Example) -> object:
-        if isinstance(example, dict):
-            return model(**example)
-        return model(*example) if isinstance(example, (tuple, list)) else model(example)
-
-    return call
-
-
-def _like(example: Example, parameter: Tensor) -> Example:
-    """The example on the parameter's device, real numbers in its dtype."""
-    return map_tensors(lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), example)
+    return Call(model)
 
 
 @dataclass
@@ -97,10 +82,8 @@ class Scope:
         """A scope from what users write: ``target`` is one module path or several."""
         targets = (target,) if isinstance(target, str) else tuple(target)
         model = unwrap(model)
-        parameter = next(model.parameters(), None)
-        if parameter is None:
-            raise ConfigError(f'model: {type(model).__name__} has no parameters, there is nothing to prune')
-        return cls(model, _like(example, parameter), targets)
+        refuse_unworkable(model)
+        return cls(model, example_like(example, model), targets)
 
     def with_heads(self) -> Scope:
         """The scope with a detector's heads in its forward, so that what they read may change with them.

@@ -29,11 +29,19 @@ class Norm:
     index: Tensor
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``(weight, bias, running_mean, running_var)``, each of shape ``(n,)`` in unit order, float64."""
-        bn, index = self.module, self.index.to(self.module.running_mean.device)
-        mean, var = bn.running_mean.double()[index], bn.running_var.double()[index]
-        weight = torch.ones_like(mean) if bn.weight is None else bn.weight.detach().double()[index]
-        bias = torch.zeros_like(mean) if bn.bias is None else bn.bias.detach().double()[index]
+        """``(weight, bias, mean, variance)``, each of shape ``(n,)`` in unit order, float64.
+
+        Mean and variance of a norm without running statistics, which normalises every batch by itself, are 0 and 1.
+        """
+        bn, one = self.module, torch.ones(len(self.index), dtype=torch.float64)
+
+        def read(tensor: Tensor | None, default: Tensor) -> Tensor:
+            return default if tensor is None else tensor.detach().double()[self.index.to(tensor.device)]
+
+        tensors = (bn.weight, bn.bias, bn.running_mean, bn.running_var)
+        device = next((tensor.device for tensor in tensors if tensor is not None), one.device)
+        one = one.to(device)
+        weight, bias, mean, var = (read(tensor, one * start) for tensor, start in zip(tensors, (1, 0, 0, 1)))
         return weight, bias, mean, var
 
 

@@ -3,48 +3,96 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from functools import partial
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, nn
+
+from mmprune.graph.environment import neutral_surroundings
 
 #: One batch of input: a tensor, positional arguments, or keyword arguments.
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
-#: A call that runs (a part of) a network on such a batch; its tensors may be nested in tuples, lists and dicts.
+#: A call that runs (a part of) a network on such a batch; its tensors may be nested in containers of any kind.
 Forward = Callable[[Example], Any]
+
+#: Objects that are never looked into, though they have attributes.
+OPAQUE = (Tensor, nn.Module, type, ModuleType, FunctionType, MethodType, torch.dtype, torch.device, torch.Generator)
+
+
+def _inside(value: object) -> list[object]:
+    """The items of a container: of a mapping, a sequence, a data class, any pytree, any object with attributes."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, (tuple, list)):
+        return list(value)
+    if type(value) in pytree.SUPPORTED_NODES:
+        return list(pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0])
+    return [] if isinstance(value, OPAQUE) else list(_attributes(value).values())
+
+
+def _attributes(value: object) -> dict[str, object]:
+    names = [
+        *getattr(value, '__dict__', ()),
+        *(field.name for field in (fields(value) if is_dataclass(value) else ())),
+    ]
+    return {name: getattr(value, name) for name in dict.fromkeys(names) if hasattr(value, name)}
 
 
 def flatten_tensors(outputs: object) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dicts, in order."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    if isinstance(outputs, dict):
-        outputs = list(outputs.values())
-    if isinstance(outputs, (list, tuple)):
-        return [tensor for item in outputs for tensor in flatten_tensors(item)]
-    return []
+    """All tensors in nested containers, in order; an object that holds itself is looked into once."""
+    found: list[Tensor] = []
+    path: list[int] = []
+
+    def visit(value: object) -> None:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif id(value) not in path:
+            path.append(id(value))
+            for item in _inside(value):
+                visit(item)
+            path.pop()
+
+    visit(outputs)
+    return found
 
 
-def map_tensors(function: Callable[[Tensor], Tensor], value: object) -> object:
-    """A function applied to every tensor in nested tuples, lists and dicts; other values as they are."""
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """A function applied to every tensor in nested containers, which stay what they are; other values as they are."""
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, dict):
+    if not flatten_tensors(value):
+        return value
+    if isinstance(value, MutableMapping):
         mapped = copy.copy(value)  # of its own class, with what else that holds
         mapped.update((key, map_tensors(function, item)) for key, item in value.items())
         return mapped
     if isinstance(value, (tuple, list)):
         items = [map_tensors(function, item) for item in value]
         return type(value)(*items) if hasattr(value, '_fields') else type(value)(items)
-    return value
+    if type(value) in pytree.SUPPORTED_NODES:
+        node = pytree.SUPPORTED_NODES[type(value)]
+        items, context = node.flatten_fn(value)
+        return node.unflatten_fn([map_tensors(function, item) for item in items], context)
+    mapped = copy.copy(value)
+    for name, item in _attributes(value).items():
+        if flatten_tensors(item):
+            object.__setattr__(mapped, name, map_tensors(function, item))
+    return mapped
 
 
 def real_maps(outputs: object) -> list[Tensor]:
     """Those of :func:`flatten_tensors` that can hold channels: real numbers, at least two axes."""
-    return [tensor for tensor in flatten_tensors(outputs) if tensor.is_floating_point() and tensor.dim() > 1]
+    return [
+        tensor
+        for tensor in flatten_tensors(outputs)
+        if tensor.is_floating_point() and tensor.dim() > 1 and tensor.layout == torch.strided
+    ]
 
 
 @contextmanager
@@ -69,30 +117,31 @@ def watching(
 
 @contextmanager
 def tracing_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode, every parameter wanting a gradient, no activation checkpointing; put back exactly on exit.
+    """Eval mode in :func:`~mmprune.graph.environment.neutral_surroundings`, every parameter wanting a gradient.
 
-    mmdet's ``frozen_stages`` would otherwise hide the stem and the first stage from a trace by autograd, and
-    ``with_cp`` would hide whole blocks.
+    What runs a network runs it in here, so that nothing depends on the state that it was given in; modes, flags and
+    surroundings are put back exactly on exit. mmdet's ``frozen_stages`` would otherwise hide the stem and the first
+    stage from a trace by autograd, and ``with_cp`` would hide whole blocks.
     """
     training = {module: module.training for module in model.modules()}
-    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    wanted = {p: p.requires_grad for p in model.parameters() if p.is_floating_point() or p.is_complex()}
     checkpointed = [module for module in model.modules() if getattr(module, 'with_cp', False) is True]
-    try:
-        for module in training:
-            module.training = False
-        for module in checkpointed:
-            module.with_cp = False
-        for parameter in wanted:
-            parameter.requires_grad_(True)
-        with torch.enable_grad():
+    with neutral_surroundings(model):
+        try:
+            for module in training:
+                module.training = False
+            for module in checkpointed:
+                module.with_cp = False
+            for parameter in wanted:
+                parameter.requires_grad_(True)
             yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-        for module in checkpointed:
-            module.with_cp = True
-        for parameter, flag in wanted.items():
-            parameter.requires_grad_(flag)
+        finally:
+            for module, mode in training.items():
+                module.training = mode
+            for module in checkpointed:
+                module.with_cp = True
+            for parameter, flag in wanted.items():
+                parameter.requires_grad_(flag)
 
 
 class TracedModel(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import is_inside
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import Example, flatten_tensors, tracing_mode
+from mmprune.graph.tracing import flatten_tensors, map_tensors, tracing_mode
 from mmprune.surgery.slicing import MASK, widths
 
 
@@ -42,12 +42,15 @@ class Complexity:
 
 
 class _Forward(nn.Module):
+    """A network as the analyser wants it: plain tensors in, plain tensors out, whatever containers it works with."""
+
     def __init__(self, scope: Scope) -> None:
         super().__init__()
         self.model, self._scope = scope.model, scope
 
-    def forward(self, *example: Example) -> tuple[Tensor, ...]:
-        return tuple(flatten_tensors(self._scope.forward(example[0] if len(example) == 1 else example)))
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = iter(tensors)
+        return tuple(flatten_tensors(self._scope.forward(map_tensors(lambda _: next(given), self._scope.example))))
 
 
 def module_flops(scope: Scope) -> dict[str, int]:
@@ -58,8 +61,7 @@ def module_flops(scope: Scope) -> dict[str, int]:
         warnings.simplefilter('ignore')
         logger.setLevel(logging.ERROR)
         try:
-            example = scope.example if isinstance(scope.example, tuple) else (scope.example,)
-            analyser = FlopAnalyzer(_Forward(scope), example)
+            analyser = FlopAnalyzer(_Forward(scope), tuple(flatten_tensors(scope.example)))
             analyser.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             counts = analyser.by_module()
         finally:
@@ -77,10 +79,7 @@ def measure(scope: Scope) -> Complexity:
     params = sum(p.numel() for p in scope.model.parameters())
     masked = sum(int((~mask.bool()).sum()) for name, mask in scope.model.named_buffers() if name.endswith(MASK))
     inside = sum(p.numel() for name, p in scope.model.named_parameters() if is_inside(name, scope.targets))
-    example = scope.example
-    while isinstance(example, (tuple, list)):
-        example = example[0]
-    shape = tuple(example.shape) if hasattr(example, 'shape') else ()
+    shape = next((tuple(tensor.shape) for tensor in flatten_tensors(scope.example)), ())
     layers = {
         name: flops[name]
         for name, module in scope.model.named_modules()

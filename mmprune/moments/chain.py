@@ -122,7 +122,8 @@ def _producer_moments(site: Site, branch: Branch, rho: float | str) -> Moments:
     filters, size = layer_filters(producer, site.producer_index), kernel_size(producer)
     first = next((step for step in branch.chain if not isinstance(step, Pool)), None)
     if isinstance(rho, str):
-        rho = fit_rho(filters, size, first.parameters()[3].cpu()) if isinstance(first, Norm) else DEFAULT_RHO
+        known = isinstance(first, Norm) and first.module.running_var is not None
+        rho = fit_rho(filters, size, first.parameters()[3].cpu()) if known else DEFAULT_RHO
     covariance = output_covariance(filters, tap_correlation(size, rho))
     if isinstance(producer, _ConvNd) and producer.groups > 1:  # groups read different, hence uncorrelated, inputs
         group = site.producer_index.cpu() // (producer.out_channels // producer.groups)
@@ -156,7 +157,7 @@ def _depthwise_rho(state: Moments, step: Depthwise, branch: Branch, rho: float |
     if not isinstance(rho, str):
         return rho
     following = branch.chain[branch.chain.index(step) + 1 :] if step in branch.chain else ()
-    if not following or not isinstance(following[0], Norm):
+    if not following or not isinstance(following[0], Norm) or following[0].module.running_var is None:
         return default
     taps, size = _depthwise_taps(step)
     scaled = taps * state.covariance.diagonal().clamp_min(0).sqrt()[:, None]

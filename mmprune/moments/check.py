@@ -71,7 +71,8 @@ def _check(site: Site, measured: Moments | None) -> MomentCheck:
     branch = site.branches[0]
     rho = agreement = None
     first = branch.chain[0] if branch.chain else None
-    if isinstance(first, Norm) and site.producer is not None and site.width > 2:
+    known = isinstance(first, Norm) and first.module.running_var is not None
+    if known and site.producer is not None and site.width > 2:
         filters, size = layer_filters(site.producer, site.producer_index), kernel_size(site.producer)
         stored = first.parameters()[3].cpu()
         rho = fit_rho(filters, size, stored)

@@ -64,10 +64,16 @@ def leading_norm(branch: Branch) -> Norm | None:
     return branch.chain[0] if branch.chain and isinstance(branch.chain[0], Norm) else None
 
 
-def stored_statistics(norm: Norm, bias: Tensor | None) -> Statistics:
-    """Statistics that a norm holds; the producer's own bias moves into the mean, ``BN(w∗x + b) = BN_{μ−b}(w∗x)``."""
+def stored_statistics(norm: Norm, filters: Filters) -> Statistics:
+    """Statistics that a norm holds; the producer's own bias moves into the mean, ``BN(w∗x + b) = BN_{μ−b}(w∗x)``.
+
+    A norm without running statistics takes off whatever mean a batch has; its variances are those of white inputs.
+    """
     gamma, beta, mean, var = norm.parameters()
-    return Statistics(gamma, beta, mean if bias is None else mean - bias.double(), var, norm.module.eps)
+    if norm.module.running_var is None:
+        return Statistics(gamma, beta, mean, filters.rows.double().square().sum(dim=1), norm.module.eps)
+    mean = mean if filters.bias is None else mean - filters.bias.double()
+    return Statistics(gamma, beta, mean, var, norm.module.eps)
 
 
 def scale_matrix(width: int, keep: Tensor, coefficients: Tensor) -> Tensor:
@@ -160,7 +166,7 @@ class MixingRestorer(Restorer):
         removed = complement(keep, site.width)
         for branches in _by_norm(site.branches):
             norm = leading_norm(branches[0])
-            statistics = None if norm is None else stored_statistics(norm, filters.bias)
+            statistics = None if norm is None else stored_statistics(norm, filters)
             coefficients = self.coefficients(site, filters, statistics, keep, removed, branches)
             for branch in branches:
                 mix_reader(branch, keep, coefficients)

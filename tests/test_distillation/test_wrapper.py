@@ -11,7 +11,7 @@ from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor, nn
 
 from mmprune.distillation import DistillationWrapper, FeatureDistillation
-from mmprune.graph.scope import unwrap
+from mmprune.graph.program import unwrap
 from mmprune.registry import MODELS
 
 CLASSIFIER = dict(

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from mmprune.checkpoint.state import structure_of
 from mmprune.engine.rebuild import reconnect_averages, rewrap
-from mmprune.graph.scope import unwrap
+from mmprune.graph.program import unwrap
 from mmprune.registry import HOOKS
 
 

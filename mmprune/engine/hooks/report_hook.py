@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmprune.checkpoint.state import save
 from mmprune.engine.resume import plain
 from mmprune.engine.runner import built_loops
-from mmprune.graph.scope import unwrap
+from mmprune.graph.program import unwrap
 from mmprune.pipeline import Pipeline
 from mmprune.registry import HOOKS
 from mmprune.report.html import write_html_report
