@@ -9,14 +9,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-
-def _names(text: str, ending: str = '') -> list[str]:
-    return [name + ending for name in text.split()]
-
+from tools.dev.fresh import words
 
 #: One config per method and per backbone, relative to mmdet's config folder.
 #: FPG and DyHead are not tried: they take minutes on a CPU.
-DETECTORS = _names(
+DETECTORS = words(
     """
     faster_rcnn/faster-rcnn_r50_fpn_1x_coco faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco
     faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco mask_rcnn/mask-rcnn_r50_fpn_1x_coco
@@ -59,13 +56,13 @@ DETECTORS = _names(
     '.py',
 )
 #: Methods that differ from another one in what is no matter of backbone, neck or a head's first layers.
-SAME_INTERFACE = _names("""
+SAME_INTERFACE = words("""
     dynamic_rcnn pisa dcn gn gn+ws empirical_attention gcnet resnest regnet convnext swin efficientnet boxinst crowddet
     free_anchor fsaf point_rend scnet htc ms_rcnn rpn autoassign ddod queryinst ddq conditional_detr dab_detr foveabox
     cascade_rpn groie panoptic_fpn tridentnet mask2former
 """)
 #: Those of them whose heads are tried as targets, one per kind of head.
-HEADS = _names(
+HEADS = words(
     """
     faster_rcnn/faster-rcnn_r50_fpn_1x_coco mask_rcnn/mask-rcnn_r50_fpn_1x_coco
     cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco retinanet/retinanet_r18_fpn_1x_coco
@@ -76,7 +73,7 @@ HEADS = _names(
     '.py',
 )
 #: One config per backbone, relative to mmpretrain's config folder.
-CLASSIFIERS = _names(
+CLASSIFIERS = words(
     """
     resnet/resnet18_8xb32_in1k resnet/resnet50_8xb32_in1k resnet/resnet18_8xb16_cifar10
     resnext/resnext50-32x4d_8xb32_in1k seresnet/seresnet50_8xb32_in1k resnest/resnest50_32xb64_in1k
@@ -112,6 +109,8 @@ SHAPES = {
     'swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py': (3, 256, 256),
 }
 DETECTOR_SHAPE, CLASSIFIER_SHAPE = (3, 128, 160), (3, 224, 224)
+#: At most so many boxes per image, for speed.
+BOXES = {'nms_pre': 100, 'nms_post': 32, 'max_per_img': 32, 'num_queries': 100, 'num_proposals': 32}
 
 
 @dataclass(frozen=True)
@@ -136,75 +135,37 @@ class Case:
         return self.target + (', interface' if self.interface else '')
 
     @property
-    def slug(self) -> str:
-        """A file name."""
-        return f'{self.host}-{self.config.removesuffix(".py")}-{self.label}'.translate(str.maketrans('/+, ', '____'))
+    def name(self) -> str:
+        """The case in one line."""
+        return f'{self.host}/{self.config} [{self.label}]'
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
         return SHAPES.get(self.config, DETECTOR_SHAPE if self.host == 'mmdet' else CLASSIFIER_SHAPE)
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether the config's training data has masks."""
-        return _mentions(self._config().get('train_dataloader'), 'with_mask') or self.has_maps
-
-    @property
-    def has_maps(self) -> bool:
-        """Whether the config's training data has the class of every pixel."""
-        loader = self._config().get('train_dataloader')
-        return _mentions(loader, 'with_seg') or 'LoadPanopticAnnotations' in str(loader)
-
-    def _config(self) -> Config:
-        return Config.fromfile(Path(importlib.util.find_spec(self.host).origin).parent / '.mim/configs' / self.config)
-
     def read(self) -> Config:
-        """The config, without any file of weights in it, and less deep."""
-        cfg = self._config()
-        _forget_weights(cfg.model)
+        """The config, without any file of weights in it, and less deep, with fewer boxes per image."""
+        cfg = Config.fromfile(Path(importlib.util.find_spec(self.host).origin).parent / '.mim/configs' / self.config)
+        for part in dicts(cfg.model):
+            part.update({key: None for key in ('pretrained', 'teacher_ckpt') if key in part})
+            if 'checkpoint' in (part.get('init_cfg') or ()):
+                part['init_cfg'] = None
+            if str(part.get('type')).startswith('timm.'):
+                part['pretrained'] = False
+            part.update({key: min(part[key], most) for key, most in BOXES.items() if isinstance(part.get(key), int)})
+            if 'num' in (part.get('sampler') or ()):
+                part['sampler']['num'] = min(part['sampler']['num'], 32)
         _make_shallow(cfg.model)
-        _limit_boxes(cfg.model)
         return cfg
 
 
-def _mentions(node: object, key: str) -> bool:
-    """Whether a key is set to something true anywhere in a config."""
+def dicts(node: object) -> Iterator[dict]:
+    """Every dict of a nested config, from the outside in."""
     if isinstance(node, dict):
-        return bool(node.get(key)) or any(_mentions(child, key) for child in node.values())
-    return isinstance(node, (list, tuple)) and any(_mentions(child, key) for child in node)
-
-
-def _forget_weights(node: object) -> None:
-    if isinstance(node, dict):
-        for key in ('pretrained', 'teacher_ckpt'):
-            if key in node:
-                node[key] = None
-        init = node.get('init_cfg')
-        if isinstance(init, dict) and 'checkpoint' in init:
-            node['init_cfg'] = None
-        if isinstance(node.get('type'), str) and node['type'].startswith('timm.'):
-            node['pretrained'] = False
+        yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        _forget_weights(child)
-
-
-def _limit_boxes(node: object) -> None:
-    """Fewer boxes per image, for speed."""
-    if isinstance(node, dict):
-        for key, most in (
-            ('nms_pre', 100),
-            ('nms_post', 32),
-            ('max_per_img', 32),
-            ('num_queries', 100),
-            ('num_proposals', 32),
-        ):
-            if isinstance(node.get(key), int):
-                node[key] = min(node[key], most)
-        if isinstance(node.get('sampler'), dict) and 'num' in node['sampler']:
-            node['sampler']['num'] = min(node['sampler']['num'], 32)
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        _limit_boxes(child)
+        yield from dicts(child)
 
 
 def _make_shallow(model: dict) -> None:

@@ -1,63 +1,51 @@
 """The coverage matrix: every method and backbone of mmdet, every backbone of mmpretrain, pruned and put to work.
 
-    python tools/dev/coverage_matrix.py                   # what is missing in work_dirs/coverage, then docs/coverage.*
-    python tools/dev/coverage_matrix.py --only '*yolox*' --again
+    python -m tools.dev.coverage_matrix                   # what is missing in work_dirs/coverage, then docs/coverage.*
+    python -m tools.dev.coverage_matrix --only '*yolox*' --again
 
 Each network is built from the host's own config, without weights, with random statistics in its batch norms and fewer
 blocks of the same kinds; 30 % of the channels go. It works if its outputs equal those of the dense network with the
 removed channels zeroed, if the host's own loader builds the same network from the saved file, and if ``loss`` and
-``predict`` run on a random batch. Each case runs in a process of its own, with limits on time and memory.
+``predict`` run on a random batch.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import datetime
 import json
 import logging
-import multiprocessing
-import os
-import resource
-import sys
 import tempfile
-import time
-import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-# not the folder of this file: other packages would take it for the module `coverage`
-sys.path[:1] = [str(ROOT)]
+import mmdet.apis
+import mmpretrain.apis
+import torch
+from mmdet.testing import demo_mm_inputs
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
 
-import torch  # noqa: E402
-
-from mmprune.report.report import versions  # noqa: E402
-from mmprune.storage.files import write_atomically  # noqa: E402
-from tools.dev.coverage_cases import Case, cases, make_shallow_classes  # noqa: E402
+import mmprune
+from mmprune.checkpoint.state import structure_of
+from mmprune.errors import ConfigError, GraphError
+from mmprune.graph.scope import Scope, heads_of
+from mmprune.graph.tracing import flatten_tensors
+from mmprune.graph.verify import double_precision
+from mmprune.registry import MODELS
+from mmprune.storage.files import write_atomically
+from tests.networks import randomise
+from tests.oracles.zeroing import distance, outputs, zeroed_copy
+from tools.dev import fresh
+from tools.dev.coverage_cases import Case, cases, dicts, make_shallow_classes
 
 #: Largest difference to the zeroed dense network, relative to the largest value of the output.
 TOLERANCE = 1e-4
 MARKS = {'works': '✓', 'refused': '–', 'wrong': '✗'}
-
-
-class Wrong(Exception):
-    """A pruned network that does not do what it should."""
-
-
-class Refused(Exception):
-    """A network that cannot be built or run here, or that mmprune does not cut."""
-
-
-@contextmanager
-def _refusing(why: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise Refused(f'{why}: {error!r:.200}') from error
+DOCS = Path(__file__).parents[2] / 'docs'
 
 
 def check(case: Case) -> dict:
@@ -70,27 +58,22 @@ def check(case: Case) -> dict:
         Refused: There is nothing to check.
         Wrong: The pruned network does not do what it should.
     """
-    import mmprune
-    from mmprune.errors import ConfigError, GraphError
-    from mmprune.graph.scope import Scope, heads_of
-    from mmprune.registry import MODELS
-    from tests.networks import randomise
-    from tests.oracles.zeroing import outputs
-
-    _set_scope(case.host)
-    with _refusing('its config cannot be read here'):
+    make_shallow_classes()
+    if case.host == 'mmdet':
+        register_all_modules(init_default_scope=False)
+    init_default_scope(case.host)
+    with fresh.refusing('its config cannot be read here'):
         cfg = case.read()
     torch.manual_seed(0)
-    with _refusing('its host cannot build it here'):
+    with fresh.refusing('its host cannot build it here'):
         model = MODELS.build(copy.deepcopy(cfg.model))  # some detectors write into theirs
     logging.getLogger('mmengine').setLevel(logging.ERROR)
     model.init_weights()
-    randomise(model)
-    model.eval()
+    randomise(model).eval()
     images = torch.randn(1, *case.shape)
     targets = [name for name in case.target.split(' + ') if name != 'neck' or hasattr(model, 'neck')]
     targets = heads_of(model) if case.target == 'heads' else targets
-    with _refusing('the dense network does not run here'):
+    with fresh.refusing('the dense network does not run here'):
         outputs(_Call(Scope.of(model, images)), images)
     dense = copy.deepcopy(model)
     uniform = dict(type='Uniform', ratio=0.3)
@@ -98,18 +81,16 @@ def check(case: Case) -> dict:
     try:
         report = mmprune.prune(model, images, targets, pruner, restorer=None, clock_s=0)
     except (ConfigError, GraphError) as error:
-        raise Refused(str(error)) from error
+        raise fresh.Refused(str(error)) from error
     _compare_with_zeroed(dense, model, images, targets, case.interface)
-    with tempfile.TemporaryDirectory() as folder:
-        path = mmprune.save(model, Path(folder) / 'pruned.pth', meta={'dataset_meta': {'classes': ('one',)}})
-        again = _reload(case, cfg, path)
+    again = _saved_and_reloaded(case, cfg, model)
     same = outputs(_Call(Scope.of(again, images)), images), outputs(_Call(Scope.of(model, images)), images)
     if not all(torch.equal(a, b) for a, b in zip(*same)):
-        raise Wrong('the reloaded network gives other features')
+        raise fresh.Wrong('the reloaded network gives other features')
     before, after = (stage.target_flops for stage in (report.stages[0], report.stages[-1]))
     whole = [row.reason for row in report.layers if row.before == row.after]
     return {
-        'reason': _work(case, again, dense),
+        'reason': _work(partial(_batch, case, cfg), again, dense),
         'flops_left': round(after / before, 3) if before else None,
         'groups': len(report.layers),
         'cut': len(report.layers) - len(whole),
@@ -117,19 +98,25 @@ def check(case: Case) -> dict:
     }
 
 
-def _compare_with_zeroed(
-    dense: torch.nn.Module, model: torch.nn.Module, images: torch.Tensor, targets: list[str], interface: bool
-) -> None:
-    from mmprune.checkpoint.state import structure_of
-    from mmprune.graph.scope import Scope
-    from mmprune.graph.verify import double_precision
-    from tests.oracles.zeroing import distance, outputs, zeroed_copy
+class _Call(nn.Module):
+    """A scope as a module."""
 
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self.model, self._scope = scope.model, scope
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return flatten_tensors(self._scope.forward(images))
+
+
+def _compare_with_zeroed(
+    dense: nn.Module, model: nn.Module, images: Tensor, targets: list[str], interface: bool
+) -> None:
     zeroed = zeroed_copy(dense, structure_of(model).to_json())
     scopes = [Scope.of(net, images, targets) for net in (zeroed, model)]
     calls = [_Call(scope.with_heads() if interface else scope) for scope in scopes]
 
-    def difference(given: torch.Tensor) -> float:
+    def difference(given: Tensor) -> float:
         found = [[out for out in outputs(call, given) if out.is_floating_point() and out.numel()] for call in calls]
         return distance(*([out.to(given.dtype) for out in outs] for outs in found))
 
@@ -138,220 +125,81 @@ def _compare_with_zeroed(
         with double_precision(zeroed), double_precision(model):
             error = difference(images.double())
     if not error <= TOLERANCE:
-        raise Wrong(f'its outputs differ by {error:.1e} from those of the zeroed dense network')
+        raise fresh.Wrong(f'its outputs differ by {error:.1e} from those of the zeroed dense network')
 
 
-class _Call(torch.nn.Module):
-    """A scope as a module."""
-
-    def __init__(self, scope: object) -> None:
-        super().__init__()
-        self.model, self._scope = scope.model, scope
-
-    def forward(self, images: torch.Tensor) -> object:
-        from mmprune.graph.tracing import flatten_tensors
-
-        return flatten_tensors(self._scope.forward(images))
-
-
-def _set_scope(host: str) -> None:
-    from mmengine.registry import init_default_scope
-
-    if host == 'mmdet':
-        from mmdet.utils import register_all_modules
-
-        register_all_modules(init_default_scope=False)
-    init_default_scope(host)
-
-
-def _reload(case: Case, cfg: object, path: Path) -> torch.nn.Module:
+def _saved_and_reloaded(case: Case, cfg: Config, model: nn.Module) -> nn.Module:
     """The network that the host's own loader builds."""
     cfg = copy.deepcopy(cfg)
     cfg.model.host, cfg.model.type = cfg.model.type, 'mmprune.Pruned'
-    if case.host == 'mmdet':
-        from mmdet.apis import init_detector
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(mmprune.save(model, Path(folder) / 'pruned.pth', meta={'dataset_meta': {'classes': ('one',)}}))
+        if case.host == 'mmpretrain':
+            return mmpretrain.apis.get_model(cfg, pretrained=path)
+        # a random palette asks no data set for colours
+        return mmdet.apis.init_detector(cfg, path, palette='random', device='cpu')
 
-        return init_detector(cfg, str(path), palette='random', device='cpu')  # asks no data set for colours
-    from mmpretrain.apis import get_model
 
-    return get_model(cfg, pretrained=str(path))
-
-
-def _work(case: Case, model: torch.nn.Module, dense: torch.nn.Module) -> str:
+def _work(batch: partial[dict], model: nn.Module, dense: nn.Module) -> str:
     """``loss`` and ``predict``; what fails in the dense network as well is no fault of the cut, but is told."""
     told = []
-    for name, run in (('loss', _loss), ('predict', _predict)):
+    for mode in ('loss', 'predict'):
         try:
-            run(case, model)
+            _run(batch, model, mode)
         except Exception as error:
             try:
-                run(case, dense)
+                _run(batch, dense, mode)
             except Exception as other:
-                told.append(f'{name} not tried: it fails in the dense network as well, {other!r:.200}')
+                told.append(f'{mode} not tried: it fails in the dense network as well, {other!r:.200}')
                 continue
-            raise Wrong(f'{name}: {error!r:.300}') from error
+            raise fresh.Wrong(f'{mode}: {error!r:.300}') from error
     return '; '.join(told)
 
 
-def _batch(case: Case, model: torch.nn.Module, training: bool) -> dict:
-    if case.host == 'mmdet':
-        from mmdet.testing import demo_mm_inputs
-
-        batch = demo_mm_inputs(
-            2,
-            [case.shape, case.shape],
-            num_items=[3, 2],
-            num_classes=_classes(model),
-            with_mask=case.has_masks,
-            with_semantic=case.has_maps,
-        )
-        for sample in batch['data_samples']:
-            sample.set_metainfo(dict(batch_input_shape=case.shape[1:], pad_shape=case.shape[1:]))
-            if not case.config.startswith('crowddet'):
-                del sample.ignored_instances
-            boxes = sample.gt_instances.bboxes  # no empty ones
-            boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 8)
-        return model.data_preprocessor(batch, training)
-    from mmpretrain.structures import DataSample
-
-    samples = [DataSample().set_gt_label(k) for k in range(2)]
-    images = [torch.randint(0, 255, case.shape, dtype=torch.uint8) for _ in samples]
-    return model.data_preprocessor({'inputs': images, 'data_samples': samples}, training)
-
-
-def _classes(model: torch.nn.Module) -> int:
-    counts = [getattr(module, 'num_classes', None) for module in model.modules()]
-    return max(2, min([10, *(count for count in counts if isinstance(count, int))]))
-
-
-def _loss(case: Case, model: torch.nn.Module) -> None:
-    from mmengine.logging import MessageHub
-
+def _run(batch: partial[dict], model: nn.Module, mode: str) -> None:
     for key in ('epoch', 'iter'):  # some heads and preprocessors ask which it is
         MessageHub.get_current_instance().update_info(key, 0)
-    model.train()
+    model.train(mode == 'loss')
     with torch.no_grad():
-        model.parse_losses(model(**_batch(case, model, True), mode='loss'))
+        found = model(**batch(model), mode=mode)
+        if mode == 'loss':
+            model.parse_losses(found)
 
 
-def _predict(case: Case, model: torch.nn.Module) -> None:
-    model.eval()
-    with torch.no_grad():
-        model(**_batch(case, model, False), mode='predict')
-
-
-def _child(case: Case, path: Path, gigabytes: float) -> None:
-    os.dup2(os.open(path.with_suffix('.log'), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-    os.dup2(1, 2)
-    limit = int(gigabytes * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    start = time.perf_counter()
-    try:
-        make_shallow_classes()
-        found = {'status': 'works', **check(case)}
-    except Refused as error:
-        found = {'status': 'refused', 'reason': str(error)}
-    except MemoryError:
-        found = {'status': 'wrong', 'reason': f'needs more than {gigabytes:g} GiB'}
-    except Exception as error:
-        traceback.print_exc()
-        kind = '' if isinstance(error, Wrong) else f'{type(error).__name__}: '
-        found = {'status': 'wrong', 'reason': f'{kind}{error}'}
-    found['seconds'] = round(time.perf_counter() - start, 1)
-    write_atomically(path, json.dumps(found))
-
-
-def run_case(case: Case, folder: Path, seconds: float, gigabytes: float) -> dict:
-    """One case in a process of its own; what it found, also if it had to be ended."""
-    path = folder / f'{case.slug}.json'
-    path.unlink(missing_ok=True)
-    process = multiprocessing.get_context('fork').Process(target=_child, args=(case, path, gigabytes))
-    process.start()
-    process.join(seconds)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        found = {'status': 'wrong', 'reason': f'takes more than {seconds:g} s', 'seconds': seconds}
-    elif path.exists():
-        return json.loads(path.read_text())
-    else:
-        found = {'status': 'wrong', 'reason': f'its process ended with code {process.exitcode}', 'seconds': 0.0}
-    write_atomically(path, json.dumps(found))
-    return found
-
-
-def main() -> None:
-    """Run what is missing, write the documents."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', default='*', help="pattern of 'host/config [target]'")
-    parser.add_argument('--again', action='store_true', help='run also what was run')
-    parser.add_argument('--failed', action='store_true', help='run also what was run and did not work')
-    parser.add_argument('--seconds', type=float, default=240, help='limit for a case')
-    parser.add_argument('--gigabytes', type=float, default=8, help='limit for a case')
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'coverage')
-    parser.add_argument('--docs', type=Path, default=ROOT / 'docs')
-    args = parser.parse_args()
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    everything = list(cases())
-    known = {
-        case: json.loads(path.read_text())
-        for case in everything
-        if (path := args.work_dir / f'{case.slug}.json').exists()
-    }
-    todo = [
-        case
-        for case in everything
-        if fnmatchcase(f'{case.host}/{case.config} [{case.label}]', args.only)
-        and (args.again or case not in known or (args.failed and known[case]['status'] != 'works'))
-    ]
-    warnings.simplefilter('ignore')
-    torch.set_num_threads(1)
-    _import_hosts()
-    start = time.perf_counter()
-    for done, case in enumerate(todo, 1):
-        known[case] = found = run_case(case, args.work_dir, args.seconds, args.gigabytes)
-        left = (time.perf_counter() - start) / done * (len(todo) - done)
-        print(
-            f'[{done}/{len(todo)}, {left / 60:.0f} min left] {case.config} [{case.label}]: {found["status"]} '
-            f'{found["seconds"]} s {found["reason"][:150]}',
-            flush=True,
-        )
-    rows = [
-        {'host': case.host, 'config': case.config, 'target': case.label, **known[case], **_circumstances()}
-        for case in everything
-        if case in known
-    ]
-    write_atomically(args.docs / 'coverage.json', '[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
-    write_atomically(args.docs / 'coverage.md', markdown(rows))
-    counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
-    print(f'{counts}; written: {args.docs / "coverage.json"}, coverage.md')
-
-
-def _import_hosts() -> None:
-    """Once, before any process is forked."""
-    import mmdet.apis  # noqa: F401
-    import mmpretrain.apis  # noqa: F401
-
-    import mmprune  # noqa: F401
-    import tests.networks  # noqa: F401
-
-
-def _circumstances() -> dict[str, str]:
-    """Date and versions, for every row."""
-    return {
-        'date': datetime.date.today().isoformat(),
-        'versions': ' '.join(f'{name}={version}' for name, version in versions().items()),
-    }
+def _batch(case: Case, cfg: Config, model: nn.Module) -> dict:
+    """Two random images with labels of the kinds that the config's training data has."""
+    if case.host == 'mmpretrain':
+        samples = [DataSample().set_gt_label(label) for label in range(2)]
+        images = [torch.randint(0, 255, case.shape, dtype=torch.uint8) for _ in samples]
+        return model.data_preprocessor({'inputs': images, 'data_samples': samples}, model.training)
+    steps = list(dicts(cfg.get('train_dataloader')))
+    maps = any(step.get('with_seg') or 'LoadPanopticAnnotations' in str(step.get('type')) for step in steps)
+    counts = [getattr(module, 'num_classes', None) for module in model.modules()]
+    batch = demo_mm_inputs(
+        2,
+        [case.shape, case.shape],
+        num_items=[3, 2],
+        num_classes=max(2, min([10, *(count for count in counts if isinstance(count, int))])),
+        with_mask=maps or any(step.get('with_mask') for step in steps),
+        with_semantic=maps,
+    )
+    for sample in batch['data_samples']:
+        sample.set_metainfo(dict(batch_input_shape=case.shape[1:], pad_shape=case.shape[1:]))
+        if not case.config.startswith('crowddet'):
+            del sample.ignored_instances
+        boxes = sample.gt_instances.bboxes  # no empty ones
+        boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 8)
+    return model.data_preprocessor(batch, model.training)
 
 
 def markdown(rows: list[dict]) -> str:
     """The matrix for people."""
-    counts = {status: sum(row['status'] == status for row in rows) for status in MARKS}
+    counts = fresh.count_of(rows)
     tried = {host: len({row['config'] for row in rows if row['host'] == host}) for host in ('mmdet', 'mmpretrain')}
     lines = [
         '# Coverage',
         '',
-        f'Written by `python tools/dev/coverage_matrix.py` on {rows[0]["date"]} with {rows[0]["versions"]}.',
+        f'Written by `python -m tools.dev.coverage_matrix` on {rows[0]["date"]} with {rows[0]["versions"]}.',
         '',
         'Each network is built from the config of its host, without weights, with random statistics and fewer '
         'blocks of the same kinds. 30 % of the channels of every group go. ✓: the sliced network computes what '
@@ -361,40 +209,48 @@ def markdown(rows: list[dict]) -> str:
         'together with what reads them, FPN channels with the first layers of the heads.',
         '',
         f'**{tried["mmdet"]} detectors, {tried["mmpretrain"]} classifiers, {len(rows)} cases: '
-        f'{counts["works"]} work '
-        f'({100 * counts["works"] / max(1, len(rows)):.1f} %), {counts["refused"]} refused, '
+        f'{counts["works"]} work ({100 * counts["works"] / max(1, len(rows)):.1f} %), {counts["refused"]} refused, '
         f'{counts["wrong"]} wrong.**',
         '',
     ]
     notes: dict[str, int] = {}
     for host in (host for host, count in tried.items() if count):
-        mine = [row for row in rows if row['host'] == host]
-        targets = list(dict.fromkeys(row['target'] for row in mine))
-        lines += [f'## {host}', '', '| config | ' + ' | '.join(targets) + ' |', '| --- ' * (1 + len(targets)) + '|']
-        for config in dict.fromkeys(row['config'] for row in mine):
-            cells = []
-            for target in targets:
-                row = next((r for r in mine if (r['config'], r['target']) == (config, target)), None)
-                cells.append('' if row is None else _cell(row, notes))
-            lines.append(f'| {config} | ' + ' | '.join(cells) + ' |')
-        lines += [
-            '',
-            *(
-                f'{target}: {sum(r["status"] == "works" for r in mine if r["target"] == target)} of '
-                f'{sum(r["target"] == target for r in mine)} work.  '
-                for target in targets
-            ),
-            '',
-        ]
-    lines += ['## Reasons', '', *(f'{number}. {reason}' for reason, number in notes.items()), '']
-    return '\n'.join(lines)
+        by_case = {(row['config'], row['target']): row for row in rows if row['host'] == host}
+        targets = list(dict.fromkeys(target for _, target in by_case))
+        lines += [f'## {host}', '', f'| config | {" | ".join(targets)} |', '| --- ' * (1 + len(targets)) + '|']
+        for config in dict.fromkeys(config for config, _ in by_case):
+            cells = [_cell(by_case.get((config, target)), notes) for target in targets]
+            lines.append(f'| {config} | {" | ".join(cells)} |')
+        lines.append('')
+        for target in targets:
+            of_target = [row for (_, name), row in by_case.items() if name == target]
+            lines.append(f'{target}: {fresh.count_of(of_target)["works"]} of {len(of_target)} work.  ')
+        lines.append('')
+    return '\n'.join([*lines, '## Reasons', '', *(f'{number}. {reason}' for reason, number in notes.items()), ''])
 
 
-def _cell(row: dict, notes: dict[str, int]) -> str:
+def _cell(row: dict | None, notes: dict[str, int]) -> str:
+    if row is None:
+        return ''
     reason, text = ' '.join(row['reason'].split()), MARKS[row['status']]
-    if row.get('flops_left'):
-        text += f' {row["flops_left"]:.0%}'
+    text += f' {row["flops_left"]:.0%}' if row.get('flops_left') else ''
     return f'{text} [{notes.setdefault(reason, len(notes) + 1)}]' if reason else text
+
+
+def main() -> None:
+    """Run what is missing, write the documents."""
+    parser = fresh.parser_of(__doc__, 'coverage')
+    parser.add_argument('--docs', type=Path, default=DOCS, help='folder of coverage.json and coverage.md')
+    args = parser.parse_args()
+    known = {case.name: case for case in cases()}
+    results = fresh.run({name: partial(check, case) for name, case in known.items()}, args)
+    rows = [
+        {'host': known[name].host, 'config': known[name].config, 'target': known[name].label, **result}
+        for name, result in results.items()
+    ]
+    write_atomically(args.docs / 'coverage.json', '[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
+    write_atomically(args.docs / 'coverage.md', markdown(rows))
+    print(f'written: {args.docs / "coverage.json"}, coverage.md')
 
 
 if __name__ == '__main__':
