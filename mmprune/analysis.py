@@ -156,7 +156,7 @@ def latency(context: Context) -> Look:
 
 
 def moments(context: Context) -> Look:
-    """How well MomentRestoration's model knows the running variances, and the activations if there are images."""
+    """Errors of MomentRestoration's model in the running variances, and in the activations if there are images."""
     scope, found = context.groups()
     with tracing_mode(scope.model), torch.no_grad():
         checks = check_moments([g.site for g in found if g.prunable], scope.forward, context.images)

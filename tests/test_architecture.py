@@ -114,6 +114,19 @@ def problems(root: Path, **files: str) -> list[str]:
             'mmprune.api:3 has a global variable: COUNT',
             id='global',
         ),
+        pytest.param(
+            {'graph__find': 'def f():\n    """Whether it is found."""'},
+            "mmprune.graph.find:1 opens with 'Whether'; say what it is",
+            id='question',
+        ),
+        pytest.param(
+            {
+                'graph__find': '"""Whatever."""\nclass A:\n    """A.\n\n    Args:\n        x: One.\n    """\n'
+                '    def __init__(self, x): ...'
+            },
+            'mmprune.graph.find:2 documents the arguments of __init__; put them there',
+            id='arguments at the class',
+        ),
     ],
 )
 def test_a_fault_is_named(tmp_path: Path, files: dict[str, str], problem: str) -> None:

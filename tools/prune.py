@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def preview(cfg: Config, settings: Settings) -> Report:
-    """What pruning would do to a copy of the network; nothing is repaired, for that changes no width."""
+    """The result of pruning a copy of the network; nothing is repaired, for that changes no width."""
     model, example = load_model(cfg, cfg.get('load_from'))
     images = None
     if settings.loader is not None:

@@ -51,7 +51,7 @@ def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> Settings 
 
 
 def trains(cfg: Config) -> bool:
-    """Whether the config's own training is part of the job."""
+    """True if the config's own training is part of the job."""
     return cfg.get('pruning') is None or cfg.pruning.get('finetune', False)
 
 

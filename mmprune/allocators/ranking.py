@@ -34,7 +34,7 @@ def sorted_scores(layer: Layer, owner: str, allow_negative: bool = False) -> np.
 
 
 def count_smallest(scores: Sequence[np.ndarray], amount: int) -> list[int]:
-    """How many of the ``amount`` smallest scores of all layers together lie in each layer.
+    """Number of the ``amount`` smallest scores of all layers together that lie in each layer.
 
     Of units that tie at the border, those of earlier layers count first.
 
@@ -55,7 +55,7 @@ def count_smallest(scores: Sequence[np.ndarray], amount: int) -> list[int]:
 
 
 def count_cheapest(scores: Sequence[np.ndarray], costs: Sequence[float], amount: float) -> list[int]:
-    """How many units per layer go when the smallest scores of all layers go until they cost ``amount`` together.
+    """Units removed per layer when the smallest scores of all layers go until they cost ``amount`` together.
 
     Args:
         scores: Sorted scores per layer.

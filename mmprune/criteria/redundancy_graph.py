@@ -77,7 +77,7 @@ class RedundancyGraph(Criterion):
         structure: str | None = None,
         save_structure: str | None = None,
     ) -> None:
-        """See the class.
+        """A criterion with one threshold for all layers: given, searched for a target, or read from a file.
 
         Args:
             threshold: Share of equal bits that links two filters. Defaults to 0.7 (published: 0.65 to 0.85).
@@ -205,7 +205,7 @@ class RedundancyGraph(Criterion):
         return torch.from_numpy(self._kept(group, self.threshold))
 
     def scores(self, group: ChannelGroup) -> Tensor:
-        """1 less the threshold at which each unit goes; see the class."""
+        """1 less the threshold at which each unit goes."""
         if self.structure is not None:
             order = np.array(self.structure[group.name]['order'])
             levels = 1 - np.arange(len(order)) / len(order)
@@ -219,7 +219,7 @@ class RedundancyGraph(Criterion):
         return scores
 
     def remark(self, group: ChannelGroup) -> str:
-        """Why a group was left whole."""
+        """The reason why a group was left whole."""
         return self._problems.get(group.name, '')
 
     def similarity(self, group_name: str) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Where the student is compared with the teacher: outputs that pruning left whole, found from the structure."""
+"""Supervision points, where student and teacher are compared: outputs that pruning left whole."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class _Record:
         self._link(made)
 
     def _link(self, outputs: Sequence[Node]) -> None:
-        """Who uses what; leaving the network is a use as well."""
+        """Links from values to their users; leaving the network is a use as well."""
         for fn in outputs:
             self._users.setdefault(fn, []).append(None)
         stack, seen = list(outputs), set(outputs)

@@ -1,4 +1,4 @@
-"""How much the output of a network changes when one of its layers is pruned."""
+"""Distortion: the change of a network's output when one of its layers is pruned."""
 
 from mmprune.distortion.additivity import Additivity, check_additivity
 from mmprune.distortion.curves import CurveMeasurer

@@ -37,11 +37,6 @@ class PrefixReplay:
     when call ``k`` begins if it ends at ``k`` at the latest, so every block, branch or concatenation before the layer
     falls under the same rule. What runs again computes exactly what it did before.
 
-    Args:
-        model: The network, in eval mode.
-        forward: Runs it (or the part of it that counts) on a batch.
-        example: A batch of any size; one forward pass on it finds out the calls.
-
     Example:
         >>> with PrefixReplay(model, model, images[:1]).installed() as prefix:
         ...     before = prefix.record(model.layer4[0].conv2, images)
@@ -50,6 +45,13 @@ class PrefixReplay:
     """
 
     def __init__(self, model: nn.Module, forward: Forward, example: Example) -> None:
+        """Find the calls, by one forward pass on the example.
+
+        Args:
+            model: The network, in eval mode.
+            forward: Runs it (or the part of it that counts) on a batch.
+            example: A batch of any size.
+        """
         self._forward = forward
         self._modules = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
         self._calls: list[_Call] = []

@@ -1,4 +1,4 @@
-"""How pruning reaches an mmengine Runner."""
+"""Pruning inside an mmengine Runner: config, hooks, resume and command line."""
 
 from mmprune.engine.config import make_loadable_config, prepare_config, prepare_training_config, read_settings
 from mmprune.engine.hooks.pruning_hook import UNTRAINED

@@ -1,4 +1,4 @@
-"""Which files a run read, and what was in them."""
+"""Files that a run read, by the hash of their contents."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def convert(
 
 
 def _obstacle(node: tp.dependency.Node) -> str:
-    """Why channels that pass an operation cannot go one by one, if so."""
+    """The reason why channels that pass an operation cannot go one by one, if there is one."""
     grad_fn = node.grad_fn
     if 'ConstantPad' in type(grad_fn).__name__:
         return 'a shortcut pads its channels with zeros (option A)' if any(grad_fn._saved_pad[4:]) else ''
@@ -187,7 +187,7 @@ def _obstacle(node: tp.dependency.Node) -> str:
 
 
 def _problem(member: Member, kind: str) -> str:
-    """Why a traced member cannot be right, if so."""
+    """The reason why a traced member cannot be right, if there is one."""
     width, needed = widths(member.module)[1 if kind == 'readers' else 0], int(member.channels.max()) + 1
     if needed > width:
         return f'the traced coupling is wrong: {member.name} has {width} channels, not {needed}'

@@ -1,4 +1,4 @@
-"""Where patterns of module names match: targets, ``keep``, ``overrides``, supervision points."""
+"""Patterns of module names and what they match: targets, ``keep``, ``overrides``, supervision points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a residual stream a layer contributes, read off the traced graph and the batch norms."""
+"""Share of a residual stream that a layer contributes, read off the traced graph and the batch norms."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class DeepInversion(Synthesizer):
         root: str | Path | None = None,
         progress: bool = True,
     ) -> None:
-        """See the class.
+        """A recipe of an inversion; nothing is made before :meth:`prepare`.
 
         Args:
             num_images: How many images. Of the last batch, which is optimised whole, only what is wanted is kept.

@@ -19,7 +19,7 @@ from mmprune.storage.cache import content_key
 def as_source(
     images: Iterable[object] | ImageSource | None, like: object = None, model: nn.Module | None = None
 ) -> ImageSource | None:
-    """What a user gives as ``images``, as a source; sources stay what they are.
+    """A source of the batches that a user gives as ``images``; sources stay what they are.
 
     In a distributed run all ranks call this together: where their first batches differ, each rank has images of its
     own, which belong to the whole.

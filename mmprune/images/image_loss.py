@@ -1,4 +1,4 @@
-"""What DeepInversion minimises, and the random moves that it makes an image bear."""
+"""The loss that DeepInversion minimises, and the random moves that it makes an image bear."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class StatisticsDistance(torch.autograd.Function):
 
 
 class InvertedNetwork:
-    """What DeepInversion runs: a whole classifier, or the target of anything else.
+    """The network that DeepInversion runs: a whole classifier, or the target of anything else.
 
     A classifier is a network whose ``scope.forward`` returns one tensor (N, classes). Of other networks the target
     alone is run if it takes the images themselves (a detector's backbone), else everything that ``scope.forward``
@@ -55,7 +55,7 @@ class InvertedNetwork:
     """
 
     def __init__(self, scope: Scope) -> None:
-        """See the class.
+        """Run the scope's example once, to see which batch norms take part.
 
         Raises:
             ConfigError: There is no batch norm with running statistics.
@@ -121,7 +121,7 @@ class InvertedNetwork:
 
 
 def _remembers(module: nn.Module) -> bool:
-    """Whether a module normalises by running statistics of batches; frozen batch norms of any library do."""
+    """True for a module that normalises by running statistics of batches; frozen batch norms of any library do."""
     pair = getattr(module, 'running_mean', None), getattr(module, 'running_var', None)
     return all(isinstance(item, Tensor) for item in pair) and not isinstance(module, _InstanceNorm)
 

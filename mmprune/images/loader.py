@@ -25,7 +25,7 @@ class LoaderImages(ImageSource):
     """
 
     def __init__(self, cfg: Config, model: nn.Module, loader: str, num_images: int, seed: int | None = None) -> None:
-        """See the class.
+        """A selection; the data set is built when the first image is asked for.
 
         Args:
             cfg: Holds the data loaders' configs.

@@ -49,7 +49,7 @@ class Noise(Synthesizer, ImageSource):
         seed: int = 0,
         root: str | Path | None = None,
     ) -> None:
-        """See the class.
+        """A recipe of a set; images are drawn while it is iterated.
 
         Args:
             num_images: How many images.

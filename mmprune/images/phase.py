@@ -32,7 +32,7 @@ class Phase(Checked):
             )
 
     def draw(self, flip: bool, generator: torch.Generator) -> dict:
-        """How the images are moved in one iteration: arguments of :func:`mmprune.images.image_loss.move`."""
+        """The random move of the images in one iteration: arguments of :func:`mmprune.images.image_loss.move`."""
         roll = torch.randint(-self.jitter, self.jitter + 1, (2,), generator=generator).tolist()
         mirrored = flip and bool(torch.rand(1, generator=generator) < 0.5)
         return dict(downscale=self.downscale, roll=tuple(roll), flip=mirrored)

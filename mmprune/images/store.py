@@ -99,12 +99,12 @@ class ImageStore(ImageSource):
         return None if self.num_classes is None else index % self.num_classes
 
     def facts(self, index: int) -> dict:
-        """What is known about a batch, e.g. the terms of its loss."""
+        """Known facts about a batch, e.g. the terms of its loss."""
         return _read_json(self._path(index).with_suffix('.json')) or {}
 
     @property
     def origin(self) -> str:
-        """What kind of images they are; see the base class."""
+        """Kind of the images and their maker, as reports name them."""
         maker = str(self.meta.get('what', '')).partition(':')[0]
         return f'synthetic images{f" ({maker})" if maker else ""}, no data'
 
@@ -121,7 +121,7 @@ class ImageStore(ImageSource):
 
     @property
     def complete(self) -> bool:
-        """Whether every batch is there and undamaged."""
+        """True if every batch is there and undamaged."""
         return not self.missing()
 
     def missing(self) -> list[int]:
@@ -179,7 +179,7 @@ class ImageStore(ImageSource):
         return self._maps[index]
 
     def _problem(self, index: int) -> str:
-        """Why a batch cannot be used; empty, and the batch mapped, when it can. Checked once."""
+        """The reason why a batch cannot be used; empty, and the batch mapped, when it can. Checked once."""
         if index in self._maps:
             return ''
         path, facts = self._path(index), self.facts(index)

@@ -58,7 +58,7 @@ def check_options(owner: Callable, given: object, key: str) -> None:
 
 
 def build(cls: Callable[..., T], options: Mapping[str, object], key: str) -> T:
-    """What a class makes of options from a config.
+    """An object of a class, from options of a config.
 
     Args:
         cls: The class; its constructor may refuse combinations of options by a ValueError.
@@ -121,7 +121,7 @@ def suggest(name: object, known: Iterable[str], introduction: str) -> str:
 
 
 def wrong_argument(owner: Callable, arguments: Mapping[str, object]) -> str:
-    """What is wrong with the first argument that its annotation does not allow; empty if all are right.
+    """A message about the first argument that its annotation does not allow; empty if all are right.
 
     ``True`` is no number, NaN, infinity and what no computer counts to are none either, and a text is no list of
     numbers.

@@ -65,7 +65,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Says:
-    """How messages describe an option whose annotation alone would read badly."""
+    """The words of messages for an option whose annotation alone would read badly."""
 
     text: str
 

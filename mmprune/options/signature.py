@@ -35,7 +35,7 @@ def parameters(owner: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
 
 @functools.cache
 def declared(owner: Callable) -> dict[str, object]:
-    """What every argument may be, by name, as far as that is annotated."""
+    """The kind of every argument, by name, as far as that is annotated."""
     found: dict[str, object] = {}
     for function in _constructors(owner):
         try:

@@ -82,7 +82,7 @@ class ChannelPlan(Plan):
 
 
 def _obstacle(site: Site, restorer: Restorer) -> str:
-    """Why a restorer can do nothing for a site; empty if it can."""
+    """The reason why a restorer can do nothing for a site; empty if it can."""
     return site.problem if restorer.needs_chain or not site.branches else ''
 
 

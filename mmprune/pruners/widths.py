@@ -1,4 +1,4 @@
-"""How many units every group keeps: what an allocator or a criterion proposes, within the rules of the user."""
+"""Number of units that every group keeps: what an allocator or a criterion proposes, within the rules of the user."""
 
 from __future__ import annotations
 

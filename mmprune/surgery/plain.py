@@ -36,7 +36,7 @@ class PlainLayers:
         self._names = {module: name for name, module in model.named_modules()}
 
     def obstacle(self, module: nn.Module) -> str:
-        """Why a layer's tensors cannot be cut or written; empty for plain layers."""
+        """The reason why a layer's tensors cannot be cut or written; empty for plain layers."""
         name = self._names.get(module, type(module).__name__)
         for key in WRITTEN:
             if key in ('weight', 'bias') and (how := computed_by(module, key)):
@@ -65,7 +65,7 @@ class PlainLayers:
 
 
 def computed_by(module: nn.Module, key: str = 'weight') -> str:
-    """What computes a module's ``weight`` or ``bias`` at every pass; empty if it is the module's own or None."""
+    """Name of the maker of a ``weight`` or ``bias`` that is computed at every pass; empty if there is none."""
     if parametrize.is_parametrized(module, key):
         return ', '.join(_spoken(type(part).__name__) for part in module.parametrizations[key])
     for hook in module._forward_pre_hooks.values():

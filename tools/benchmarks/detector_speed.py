@@ -1,4 +1,4 @@
-"""What a stopwatch sees of a cut: Faster R-CNN R50, dense and pruned in turn.
+"""Wall-clock time of a cut: Faster R-CNN R50, dense and pruned in turn.
 
     python -m tools.benchmarks.detector_speed --threads 2 --append     # into docs/detector_speed.json
     python tools/results/make_readme.py

@@ -1,4 +1,4 @@
-"""How long graphs take beside the literal routine, and what layers and networks cost once only the edges are computed.
+"""Time of graphs beside the literal routine, and costs of layers and networks that compute the edges only.
 
     python -m tools.benchmarks.expanders --cases graphs* network* --threads 2
 

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Case:
-    """What is compared.
+    """A candidate of a comparison.
 
     Attributes:
         sides: By name, what prepares a side (not timed) and returns the call that is timed. The first is the one that
@@ -118,7 +118,7 @@ def _parse(doc: str, cases: Mapping, options: Mapping, rounds: int, out: Path | 
 
 
 def _handed_over(path: Path) -> Any:
-    """What a fresh process computed: tensors, arrays and numbers."""
+    """The result of a fresh process: tensors, arrays and numbers."""
     with torch.serialization.safe_globals(SAFE_TYPES):
         return torch.load(path, weights_only=True)
 

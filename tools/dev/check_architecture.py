@@ -1,4 +1,4 @@
-"""Check the house: arrows run down, no circles, no long files, a flat top, nothing private or set from outside.
+"""Check the house: arrows run down, no circles, no long files, nothing private or set from outside, no questions.
 
 ``python tools/dev/check_architecture.py`` prints what is wrong and ends with 1 if anything is; ``--tree`` prints the
 rooms from the top down, and ``--docs`` writes them into docs/architecture.md.
@@ -75,6 +75,8 @@ TOUCHES_HOSTS = {
     'mmprune.checkpoint.mm_loaders': 'mmengine has no hook where a checkpoint is read',
     'mmprune.graph.coupling': 'Torch-Pruning maps all indices anew for every group; taken back at once',
 }
+#: Words that no docstring opens with.
+QUESTIONS = r'(Whether|What|When|Where|Which|Who|Why|How|See)\b'
 #: Functions that reach an attribute by its name.
 ACCESS = ('getattr', 'setattr', 'hasattr', 'delattr')
 #: Imports whose settings belong to the process.
@@ -236,6 +238,20 @@ def set_from_outside(module: str, path: Path) -> Iterator[str]:
                 yield f'{module}:{node.lineno} sets {ast.unparse(node)}, which it imported'
 
 
+def sentences(module: str, path: Path) -> Iterator[str]:
+    """Docstrings that open with a question or a pointer, and classes that document the arguments of ``__init__``."""
+    for node in ast.walk(parsed(path)):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        text = ast.get_docstring(node) or ''
+        where = f'{module}:{getattr(node, "lineno", 1)}'
+        if opening := re.match(QUESTIONS, text):
+            yield f'{where} opens with {opening[0]!r}; say what it is'
+        has_init = isinstance(node, ast.ClassDef) and '__init__' in [getattr(item, 'name', '') for item in node.body]
+        if has_init and re.search('^Args:$', text, flags=re.MULTILINE):
+            yield f'{where} documents the arguments of __init__; put them there'
+
+
 def problems(root: Path) -> list[str]:
     """Everything that is wrong, one line each."""
     paths = modules(root)
@@ -248,12 +264,13 @@ def problems(root: Path) -> list[str]:
     }
     found = [*upward(inner), *circles(inner), *private_from_outside(paths)]
     for module, path in paths.items():
-        found += [*relative(module, path), *set_from_outside(module, path)]
+        found += [*relative(module, path), *set_from_outside(module, path), *sentences(module, path)]
         lines = len(path.read_text().splitlines())
         if lines > MOST_LINES:
             found.append(f'{path.relative_to(root)}: {lines} lines, at most {MOST_LINES}')
     for path in sorted((root / 'tools').rglob('*.py')):
-        found += set_from_outside(str(path.relative_to(root)), path)
+        name = str(path.relative_to(root))
+        found += [*set_from_outside(name, path), *sentences(name, path)]
     found += [
         f'{path.relative_to(root)}: at the top there are rooms and {", ".join(TOP)}; put it into a room'
         for path in paths.values()
@@ -308,7 +325,10 @@ def main() -> None:
         page.write_text(with_tree(page.read_text(), args.root))
     else:
         found = problems(args.root)
-        print('\n'.join(found) or 'arrows run down, no circles, nothing private or set from outside, no long files')
+        print(
+            '\n'.join(found)
+            or 'arrows run down, no circles, nothing private or set from outside, no long files, no questions'
+        )
         sys.exit(bool(found))
 
 

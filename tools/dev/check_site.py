@@ -54,7 +54,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """See the module."""
+    """Print broken links, or that there are none."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('site', type=Path)
     args = parser.parse_args()

@@ -57,7 +57,7 @@ def kill_runs(number: int, per_run: int, seed: int) -> dict:
 
 
 def feed(cases: object, number: int) -> dict:
-    """How broken input was met."""
+    """The answer to broken input."""
     counts, bad, cases = Counter(), [], iter(cases)
     while chunk := list(islice(cases, min(CHUNK, number))):
         number -= len(chunk)

@@ -22,7 +22,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def speeds(runs: Sequence[Mapping]) -> str:
-    """How much faster the candidates of tools/benchmarks/detector_speed.py are, in every run."""
+    """Speed-ups of the candidates of tools/benchmarks/detector_speed.py, in every run."""
     last = runs[-1]
     loads = ', '.join(f'{run["load_average"][0]:.1f}' + (f' ({run["note"]})' if run['note'] else '') for run in runs)
     rows = []
@@ -71,7 +71,7 @@ def memory(run: Mapping) -> str:
 
 
 def similarity(found: Sequence[Mapping]) -> str:
-    """How similarities without images agree with those of real images (configs/redundancy_graph/similarity.json)."""
+    """Agreement of similarities without images and of real images (configs/redundancy_graph/similarity.json)."""
     head = ['hash', 'inputs', 'against', 'correlation: mean (min … max)', 'first layer', 'RMSE: mean', 'first layer']
     rows = []
     for row in found:

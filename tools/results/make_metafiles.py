@@ -72,7 +72,7 @@ def measured(folder: Path) -> dict[str, dict]:
 
 
 def changes(config: Config, options: dict[str, object]) -> bool:
-    """Whether options change what a config says (the seed does not count: several are averaged)."""
+    """True if options change what a config says (the seed does not count: several are averaged)."""
     for key, value in options.items():  # most cells show it at once
         now = functools.reduce(
             lambda part, name: part.get(name) if isinstance(part, dict) else None, key.split('.'), config._cfg_dict
@@ -119,7 +119,7 @@ def files() -> dict[Path, str]:
 
 
 def main() -> None:
-    """See the module."""
+    """Write the metafiles, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a file is not current')
     write(files(), parser.parse_args().check, 'tools/results/make_metafiles.py')

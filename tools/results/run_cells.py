@@ -85,13 +85,13 @@ def run_of(name: str, cell: dict) -> Run:
 
 
 def images_of(cfg: Config) -> int:
-    """How many images a config tests on."""
+    """Number of images that a config tests on."""
     init_default_scope(cfg.default_scope)
     return len(DATASETS.build(cfg.test_dataloader.dataset))
 
 
 def compact(run: Run, published: object) -> dict:
-    """What the tables need of a run's report."""
+    """The part of a run's report that the tables need."""
     report = run.report()
     stages = [
         {
@@ -124,7 +124,7 @@ def collect(path: Path, results: dict[str, dict]) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the cells that are not finished, or list them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('cells', type=Path, help='a cells.json; results.json is written beside it')
     parser.add_argument('--only', default='*', help='fnmatch pattern of cell names')

@@ -1,4 +1,4 @@
-"""How well similarities of filters found without images agree with those of 100 real images, on ResNet-56.
+"""Agreement of similarities of filters found without images with those of 100 real images, on ResNet-56.
 
 python tools/results/similarity.py          # configs/redundancy_graph/similarity.json; make_readme.py its table
 """

@@ -147,7 +147,7 @@ def render(results: Results, table: str, criteria: Sequence[str] = (), ratios: S
 
 
 def costs(results: Results, table: str) -> list[str]:
-    """What the training on synthetic images took: images, iterations, minutes."""
+    """Costs of the training on synthetic images: images, iterations, minutes."""
     lines = []
     for name, run in results.measured.items():
         last = run['stages'][-1]

@@ -16,7 +16,7 @@ def dct_rows(size: int, count: int) -> Tensor:
 
 
 def is_informative(height: int, width: int, hash_size: int = 8, dc: bool = True) -> bool:
-    """Whether hashes of such maps can differ: a single coefficient always equals its own mean."""
+    """True if hashes of such maps can differ: a single coefficient always equals its own mean."""
     return min(height, hash_size) * min(width, hash_size) - (not dc) >= 2
 
 

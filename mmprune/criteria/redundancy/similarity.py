@@ -1,4 +1,4 @@
-"""How often the hashes of two channels agree, summed over images without storing a single map."""
+"""Agreement of the hashes of every two channels, summed over images without storing a single map."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HashAgreement:
     """
 
     def __init__(self, width: int, hash_size: int = 8, dc: bool = True) -> None:
-        """See the class.
+        """An empty sum.
 
         Args:
             width: Number of units.

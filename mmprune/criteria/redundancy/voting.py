@@ -1,4 +1,4 @@
-"""Which layers speak for a group of channels."""
+"""The layers that speak for a group of channels."""
 
 from __future__ import annotations
 
