@@ -1,4 +1,4 @@
-"""What surrounds a forward pass and must not change its result: precision, device and gradient modes, compilers."""
+"""Surroundings of a forward pass that must not change its result: precision, device and gradient modes, compilers."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def run(checks: Mapping[str, Callable[[], dict]], args: argparse.Namespace) -> d
 
 
 def count_of(results: Iterable[dict]) -> dict[str, int]:
-    """How many results there are of every status."""
+    """Number of results of every status."""
     counts = Counter(result['status'] for result in results)
     return {status: counts[status] for status in STATUSES}
 
