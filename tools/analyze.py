@@ -3,12 +3,20 @@
 import argparse
 import json
 import os.path as osp
+import sys
+
+import torch
+from mmengine.config import Config
+from torch import nn
 
 from mmprune.analysis import LOOKS, Context
 from mmprune.engine.cli import add_common_arguments, clear_errors, load_model, model_config
 from mmprune.graph.scope import Scope
 from mmprune.images.loader import LOADERS
 from mmprune.storage.files import write_atomically
+
+#: What shows nothing true of untrained weights.
+NEED_WEIGHTS = ('moments', 'sensitivity')
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,14 +41,26 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _load(cfg: Config, args: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:
+    """The network with the checkpoint's weights, else with the config's own; sizes can be looked at without any."""
+    dense = cfg.get('load_from')
+    if args.checkpoint or not dense:
+        return load_model(cfg, args.checkpoint, args.shape, args.device)
+    try:
+        return load_model(cfg, dense, args.shape, args.device, 'load_from')
+    except FileNotFoundError as error:
+        if args.what in NEED_WEIGHTS:
+            raise
+        print(f'{error}: looking at the initial weights', file=sys.stderr)
+        return load_model(cfg, None, args.shape, args.device)
+
+
 @clear_errors
 def main() -> None:
     """Run the tool."""
     args = parse_args()
     cfg = model_config(args)
-    dense = cfg.get('load_from')
-    checkpoint = args.checkpoint or (dense if dense and osp.isfile(dense) else None)
-    model, example = load_model(cfg, checkpoint, args.shape, args.device)
+    model, example = _load(cfg, args)
     scope = Scope.of(model, example, (cfg.get('pruning') or {}).get('target', 'backbone'))
     text, result = LOOKS[args.what](Context(cfg, args, scope))
     print(text)

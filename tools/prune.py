@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 
 import mmprune
-from mmprune.engine import UNTRAINED, Settings, prepare_config, read_settings, run
+from mmprune.engine import UNTRAINED, Settings, has_weights, prepare_config, read_settings, run
 from mmprune.engine.cli import (
     add_common_arguments,
     apply_common_arguments,
@@ -32,13 +32,13 @@ def parse_args() -> argparse.Namespace:
 
 def preview(cfg: Config, settings: Settings) -> Report:
     """The result of pruning a copy of the network; nothing is repaired, for that changes no width."""
-    model, example = load_model(cfg, cfg.get('load_from'))
+    model, example = load_model(cfg, cfg.get('load_from'), key='load_from')
     images = None
     if settings.loader is not None:
         images = LoaderImages(cfg, model, settings.loader, settings.num_images)
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     report = mmprune.prune(model, example, settings.target, settings.pruner, None, images, seed=seed, dry_run=True)
-    if not cfg.get('load_from'):
+    if not has_weights(cfg) and settings.pruner.default_restorer is not None:
         report.warnings.insert(0, UNTRAINED)
     return report
 
@@ -53,13 +53,13 @@ def main() -> None:
         cfg.pruning.update(evaluate=False, finetune=False, schedule=None, distillation=None)
     settings = read_settings(cfg)
     prepare_config(cfg, settings)
+    if args.dry_run:
+        print(preview(cfg, settings))
+        return
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from, 'load_from')
     with explained(cfg, f'load_from: {cfg.get("load_from")}'):
-        if args.dry_run:
-            print(preview(cfg, settings))
-        else:
-            run(cfg, settings=settings)
+        run(cfg, settings=settings)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import CheckpointLoader
 
 from mmprune.errors import CheckpointError
 
@@ -67,20 +68,29 @@ def is_trusted() -> bool:
     return os.environ.get(TRUST) == '1'
 
 
+def is_address(path: object) -> bool:
+    """True for what mmengine fetches, or finds in its caches: ``https://…``, ``torchvision://…``, ``mmcls://…``."""
+    return isinstance(path, str) and '://' in path
+
+
 def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: MapLocation = 'cpu') -> dict:
     """Read a checkpoint without executing anything in it.
 
     Args:
-        path: A local file, or one that was opened for reading bytes.
+        path: A local file, one that was opened for reading bytes, or an address of any scheme that mmengine knows.
         map_location: As in ``torch.load``.
 
     Returns:
         A state dict, or a dict with one under ``'state_dict'``.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, or the address is out of reach.
         CheckpointError: Truncated, changed since it was written, not a checkpoint, or needing code to be executed.
     """
+    if is_address(path):
+        checkpoint = _fetched(str(path), map_location)
+        check_contents(str(path), checkpoint)
+        return checkpoint
     name: str | Path = 'checkpoint'
     if isinstance(path, (str, os.PathLike)):
         name = path = Path(os.path.expanduser(os.fspath(path)))
@@ -95,10 +105,27 @@ def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: MapLocati
             checkpoint = torch.load(path, map_location=map_location, weights_only=not is_trusted())
     except Exception as error:  # whatever bytes a file may hold, the unpickler has an exception for them
         raise CheckpointError(explained(name, error)) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f'{name}: holds a {type(checkpoint).__name__}, expected a state dict or a checkpoint')
     check_contents(name, checkpoint)
     return checkpoint
+
+
+def _fetched(address: str, map_location: MapLocation) -> dict:
+    """What mmengine's loader of the scheme gives; ``register_loaders`` lets all of them read safely."""
+    try:
+        return CheckpointLoader.load_checkpoint(address, map_location, logger='silent')
+    except KeyError as error:
+        raise CheckpointError(f'{address}: there is no published checkpoint of this name') from error
+    except OSError as error:
+        raise FileNotFoundError(out_of_reach(address, error)) from error
+
+
+def out_of_reach(address: str, error: OSError) -> str:
+    """One line on an address that could not be fetched, and what helps."""
+    cache = Path(torch.hub.get_dir()) / 'checkpoints'
+    return (
+        f'{address}: neither in {cache} nor to be fetched ({" ".join(str(error).split()):.160}); fetch the file '
+        'elsewhere and put it there, or name its path'
+    )
 
 
 def check_archive(file: Path | IO[bytes]) -> None:
@@ -139,6 +166,8 @@ def check_contents(name: str | os.PathLike, checkpoint: dict) -> None:
     Raises:
         CheckpointError: A part is of the wrong kind, say no dict.
     """
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'{name}: holds a {type(checkpoint).__name__}, expected a state dict or a checkpoint')
     for holder in (checkpoint, dict.get(checkpoint, 'state_dict'), dict.get(checkpoint, 'ema_state_dict')):
         for attribute in set(getattr(holder, '__dict__', ())) - {'_metadata'}:
             delattr(holder, attribute)

@@ -184,7 +184,7 @@ def load(model: nn.Module, path: str | os.PathLike) -> nn.Module:
 
     Args:
         model: Dense as its config builds it, or cut to this structure already; changed in place.
-        path: Written by :func:`save`, or a checkpoint of a run.
+        path: Written by :func:`save`, or a checkpoint of a run; a file, or an address such as ``https://…``.
 
     Returns:
         The model.

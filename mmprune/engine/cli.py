@@ -8,16 +8,19 @@ import os
 import os.path as osp
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
+from torch.utils.data import Dataset
 
-from mmprune.checkpoint.reading import read_checkpoint
-from mmprune.checkpoint.state import load
+from mmprune.checkpoint.reading import is_address, out_of_reach, read_checkpoint
 from mmprune.deployment import ExportError
 from mmprune.engine.config import make_loadable_config
 from mmprune.engine.resume import run_problem
@@ -111,14 +114,14 @@ def check_checkpoint(path: str, key: str, has_run: bool = False) -> None:
     """Look at a checkpoint before anything is built or written.
 
     Args:
-        path: Local file; addresses such as ``https://…`` are left to mmengine.
+        path: Local file; addresses such as ``https://…`` are read when the run loads them, by one process first.
         key: Which key or argument named it, for messages.
         has_run: Whether it must hold a run and not only weights.
 
     Raises:
         CheckpointError: Missing, damaged, or weights only where a run is asked for.
     """
-    if '://' in path:
+    if is_address(path):
         return
     try:
         checkpoint = read_checkpoint(path)
@@ -136,29 +139,44 @@ def model_config(args: argparse.Namespace) -> Config:
 
 
 def load_model(
-    cfg: Config, checkpoint: str | None, shape: Sequence[int] | None = None, device: str = 'cpu'
+    cfg: Config,
+    checkpoint: str | None,
+    shape: Sequence[int] | None = None,
+    device: str = 'cpu',
+    key: str = 'checkpoint',
 ) -> tuple[nn.Module, torch.Tensor]:
     """The network of a config, with the weights and widths of a checkpoint, and an example input of zeros.
 
     Args:
         cfg: From :func:`model_config`.
-        checkpoint: Dense or pruned; None leaves the initial weights.
+        checkpoint: Dense or pruned, a file or an address; None leaves the initial weights, which may be those of an
+            ``init_cfg``.
         shape: Input as H W, C H W or N C H W; default: the config's ``pruning.input_shape``, else 3 224 224.
         device: Where the network goes.
+        key: Which key or argument named the checkpoint, for messages.
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    with explained(cfg, f'checkpoint: {checkpoint}'):
+    with explained(cfg, f'{key}: {checkpoint}'):
         model = MODELS.build(cfg.model).to(device)
         if checkpoint is None:
             model.init_weights()
         else:
-            load(model, checkpoint)
+            _load(model, checkpoint)
     default = tuple((cfg.get('pruning') or {}).get('input_shape', (3, 224, 224)))
     shape = tuple(shape or default)
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise ConfigError(f'--shape: H W, C H W or N C H W, got {" ".join(map(str, shape))}')
     shape = (1, *default[:1], *shape) if len(shape) == 2 else (1, *shape) if len(shape) == 3 else shape
     return model.eval(), torch.zeros(shape, device=device)
+
+
+def _load(model: nn.Module, checkpoint: str) -> None:
+    """Load weights and widths as the Runner does, which takes no part in what only looks at a network."""
+    content = read_checkpoint(checkpoint)
+    given = content.get('state_dict', content)
+    state = type(given)((name.removeprefix('module.'), value) for name, value in given.items())
+    state._metadata = getattr(given, '_metadata', {})
+    load_state_dict(model, state)
 
 
 @contextmanager
@@ -172,7 +190,11 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
     try:
         yield
     except (CheckpointError, StructureError) as error:
-        raise CheckpointError(f'{source}: {error}') from error
+        key, _, path = source.partition(': ')
+        raise CheckpointError(f'{key if path in str(error) else source}: {error}') from error
+    except URLError as error:
+        key, _, path = source.partition(': ')
+        raise ConfigError(_dataset_out_of_reach(cfg, error) or f'{key}: {out_of_reach(path, error)}') from error
     except KeyError as error:
         if not (match := re.search(r'(\S+) is not in the (\S+) registry', str(error))):
             raise
@@ -188,8 +210,25 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
             raise
         raise ConfigError(f'{key.rpartition(".")[0]}: {match[1]} {match[2]}') from error
     except FileNotFoundError as error:
-        key = error.filename and _find(cfg, str(error.filename))
+        key, _, path = source.partition(': ')
+        if error.filename or path not in str(error):
+            key = _find(cfg, str(error.filename)) if error.filename else ''
         raise FileNotFoundError(f'{key}: {error}' if key else str(error)) from error
+
+
+def _dataset_out_of_reach(cfg: Config, error: URLError) -> str:
+    """One line on the data set that wanted to fetch its files; empty if none did."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get('self')
+        if isinstance(owner, Dataset):
+            name = type(owner).__name__
+            root = getattr(owner, 'data_root', None) or getattr(owner, 'root', '')
+            key = _find(cfg, name, TYPES).rpartition('.')[0] or 'dataset'
+            return (
+                f'{key}: {name} is not in data_root={root!r} and cannot be fetched ({error.reason}); put its files '
+                f'there: {getattr(owner, "url", "see its documentation")}'
+            )
+    return ''
 
 
 def _find(node: object, value: str, names: tuple[str, ...] = (), path: str = '') -> str:

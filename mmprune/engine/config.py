@@ -96,6 +96,20 @@ def make_loadable_config(cfg: Config) -> Config:
     return cfg
 
 
+def has_weights(cfg: Config) -> bool:
+    """True where the network begins with trained weights: from ``load_from``, or from a part of ``model`` itself."""
+    return bool(cfg.get('load_from')) or _names_weights(cfg.get('model'))
+
+
+def _names_weights(node: object) -> bool:
+    """Does anything in a model's config load weights: an ``init_cfg``, or a host's ``pretrained``?"""
+    if isinstance(node, dict):
+        return any(node.get(key) for key in ('checkpoint', 'checkpoint_path', 'pretrained')) or any(
+            map(_names_weights, node.values())
+        )
+    return isinstance(node, (list, tuple)) and any(map(_names_weights, node))
+
+
 def _refuse_strategies(cfg: Config) -> None:
     """FlexibleRunner's strategies keep parameters in shards and flat buffers, which cannot be cut."""
     strategy = cfg.get('strategy')

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmprune.engine.config import has_weights
 from mmprune.engine.hooks.distillation_hook import DistillationHook
 from mmprune.engine.hooks.report_hook import ReportHook
 from mmprune.engine.inputs import input_hashes
@@ -185,7 +186,7 @@ class PruningHook(Hook):
         report.extra['inputs'] = input_hashes(runner.cfg)
         if isinstance(images, ImageStore):
             report.extra['synthesis'] = dict(images=images.num_images, seconds=round(images.seconds, 3))
-        trained = checkpoint_of(runner) is not None or is_resumed(runner) or _has_checkpoint(runner.cfg.model)
+        trained = checkpoint_of(runner) is not None or is_resumed(runner) or has_weights(runner.cfg)
         if not trained and settings.pruner.default_restorer is not None:  # some prune at initialisation on purpose
             report.warnings.append(UNTRAINED)
             runner.logger.warning(UNTRAINED)
@@ -228,10 +229,3 @@ class PruningHook(Hook):
 def _refuse_diverged(runner: Runner) -> None:
     cure = 'take a smaller optimizer.lr, or clip_grad=dict(max_norm=10)'
     refuse_bad_numbers(unwrap(runner.model), f'optim_wrapper: training diverged at iteration {runner.iter} ({cure})')
-
-
-def _has_checkpoint(model_cfg: object) -> bool:
-    """Does an ``init_cfg`` somewhere in a model's config load weights?"""
-    if isinstance(model_cfg, dict):
-        return 'checkpoint' in model_cfg or any(_has_checkpoint(value) for value in model_cfg.values())
-    return isinstance(model_cfg, (list, tuple)) and any(_has_checkpoint(item) for item in model_cfg)
