@@ -2,7 +2,8 @@
 
 from mmprune.checkpoint.mm_loaders import register_loaders
 from mmprune.checkpoint.reading import read_checkpoint
-from mmprune.checkpoint.state import load, make_loadable, save, set_structure, structure_of
+from mmprune.checkpoint.record import record_cut, structure_of
+from mmprune.checkpoint.state import load, make_strict, save
 from mmprune.errors import CheckpointError, StructureError
 from mmprune.surgery.structure import Structure
 
@@ -11,10 +12,10 @@ __all__ = [
     'Structure',
     'StructureError',
     'load',
-    'make_loadable',
+    'make_strict',
     'read_checkpoint',
+    'record_cut',
     'register_loaders',
     'save',
-    'set_structure',
     'structure_of',
 ]

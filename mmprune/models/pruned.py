@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from mmprune.checkpoint.state import make_loadable
+from mmprune.checkpoint.state import make_strict
 from mmprune.errors import ConfigError
 from mmprune.models.published import published_keys_of, rename_published
 from mmprune.registry import MODELS
@@ -14,7 +14,7 @@ from mmprune.registry import MODELS
 
 @MODELS.register_module(name='Pruned')
 def build_pruned(host: str | type, strict: bool = True, **kwargs: Any) -> nn.Module:
-    """Build the plain host model, able to cut itself to the structure of the checkpoint it loads.
+    """Build the plain host model, which cuts itself to the structure of the checkpoint it loads.
 
     ``model = dict(type='mmprune.Pruned', host='RetinaNet')`` on top of an inherited config changes nothing else: what
     is built *is* a RetinaNet, with the state-dict keys of one.
@@ -33,7 +33,8 @@ def build_pruned(host: str | type, strict: bool = True, **kwargs: Any) -> nn.Mod
     model = MODELS.build(dict(type=host, **kwargs))
     if published_keys_of(model):
         model.register_load_state_dict_pre_hook(_rename)
-    make_loadable(model, strict)
+    if strict:
+        make_strict(model)
     return model
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.allocators.base import Allocator
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.criteria.base import Criterion
 from mmprune.errors import ConfigError
 from mmprune.graph.find import OUTPUT, find_groups

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import record_cut
 from mmprune.graph.group import ChannelGroup, removed_channels
 from mmprune.graph.site import Site
 from mmprune.graph.verify import TOLERANCE, slice_groups, slicing_error
@@ -71,14 +71,15 @@ class ChannelPlan(Plan):
         slice_groups(model, self.groups, self.keeps).make_final()
 
     def _note(self) -> None:
-        structure = structure_of(self.scope.model, create=True)
-        names = {module: name for name, module in self.scope.model.named_modules()}
-        outputs, inputs = removed_channels(self.groups, self.keeps)
-        for side, removed in (('inputs', inputs), ('outputs', outputs)):
-            for module, channels in removed.items():
-                if len(channels):
-                    width = widths(module)[1 if side == 'inputs' else 0]
-                    structure.record(names[module], module, **{side: complement(channels, width)})
+        sides = (
+            {
+                module: complement(channels, widths(module)[side])
+                for module, channels in removed.items()
+                if len(channels)
+            }
+            for side, removed in enumerate(removed_channels(self.groups, self.keeps))
+        )
+        record_cut(self.scope.model, *sides)
 
 
 def _obstacle(site: Site, restorer: Restorer) -> str:

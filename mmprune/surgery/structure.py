@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmprune.errors import StructureError
-from mmprune.surgery.slicing import Undo, keep_inputs, keep_outputs, sync_wrappers, widths
+from mmprune.surgery.slicing import Undo, keep_inputs, keep_outputs, sync_wrappers, tells_width, widths
 
 VERSION = 1
 #: Widths beyond this are no widths.
@@ -31,6 +31,45 @@ class KeptChannels:
     dense: tuple[int, int]
     outputs: Tensor | None = None
     inputs: Tensor | None = None
+
+    def after(self, module: nn.Module) -> tuple[int, int]:
+        """Widths (outputs, inputs) of the module once it is cut."""
+        outputs, inputs = (
+            dense if index is None else len(index) for dense, index in zip(self.dense, (self.outputs, self.inputs))
+        )
+        return outputs, outputs if self._has_one_width(module) else inputs
+
+    def _has_one_width(self, module: nn.Module) -> bool:
+        """Norms and depthwise convs; a grouped conv that lost inputs of its own is none, whatever it looks like."""
+        groups = getattr(module, 'groups', 1)
+        is_depthwise = self.inputs is None and groups == getattr(module, 'in_channels', 0) == module.out_channels
+        return is_depthwise or not isinstance(module, (nn.Linear, _ConvNd))
+
+    def as_now(self, module: nn.Module) -> KeptChannels | None:
+        """What of this record is true of the module that stands in its place now; None if nothing is.
+
+        A side of another width belongs to a new layer, of which the dense network has one as wide.
+        """
+        now = widths_of(module)
+        if now is None:
+            return None
+        if now == self.after(module):
+            return self
+        sides, dense = [self.outputs, self.inputs], list(self.dense)
+        for side, width in enumerate(now):
+            index = sides[0 if self._has_one_width(module) else side]
+            if index is None or len(index) != width:
+                sides[side], dense[side] = None, width
+        if self._has_one_width(module):
+            sides[1] = None
+        return None if sides == [None, None] else KeptChannels((dense[0], dense[1]), *sides)
+
+    def is_same(self, other: KeptChannels) -> bool:
+        """Equal channels of equal dense modules."""
+        pairs = ((self.outputs, other.outputs), (self.inputs, other.inputs))
+        return self.dense == other.dense and all(
+            one is two or (one is not None and two is not None and torch.equal(one, two)) for one, two in pairs
+        )
 
 
 @dataclass
@@ -59,17 +98,29 @@ class Structure:
             outputs: Indices of its present output channels, sorted; None keeps all.
             inputs: Likewise of its input channels.
         """
-        kept = self.modules.setdefault(name, KeptChannels(dense=widths(module)))
+        kept = self.modules.get(name) or KeptChannels(dense=widths(module))
         if outputs is not None:
-            kept.outputs = outputs if kept.outputs is None else kept.outputs[outputs]
+            outputs = outputs if kept.outputs is None else kept.outputs[outputs]
         if inputs is not None:
-            kept.inputs = inputs if kept.inputs is None else kept.inputs[inputs]
+            inputs = inputs if kept.inputs is None else kept.inputs[inputs]
+        self.modules[name] = KeptChannels(
+            kept.dense, kept.outputs if outputs is None else outputs, kept.inputs if inputs is None else inputs
+        )
 
-    def apply(self, model: nn.Module) -> None:
+    def part(self, name: str) -> Structure:
+        """The structure of one module of the network, '' being all of it."""
+        start = f'{name}.' if name else ''
+        inside = {key[len(start) :]: kept for key, kept in self.modules.items() if key.startswith(start)}
+        return Structure({'': self.modules[name], **inside} if name in self.modules else inside)
+
+    def apply(self, model: nn.Module) -> Undo:
         """Cut a network down to this structure, in place.
 
         Args:
             model: Dense, or cut to this very structure already.
+
+        Returns:
+            What takes it back.
 
         Raises:
             StructureError: A module is missing or has other widths; the network is then left untouched.
@@ -80,13 +131,14 @@ class Structure:
             module = modules.get(name)
             if module is None:
                 raise StructureError(f'the structure names the module {name!r}, which this network does not have')
-            have = _widths_or_none(module)
-            sizes = tuple(
-                dense if index is None else len(index) for dense, index in zip(kept.dense, (kept.outputs, kept.inputs))
-            )
-            if have == self._after(kept, module):
+            have = widths_of(module)
+            if have is not None and have == kept.after(module):
                 continue
             if have != tuple(kept.dense):
+                sizes = tuple(
+                    dense if index is None else len(index)
+                    for dense, index in zip(kept.dense, (kept.outputs, kept.inputs))
+                )
                 raise StructureError(
                     f'{name}: the structure keeps {sizes} of (out, in) = {tuple(kept.dense)} channels, '
                     f'but this network has {have}'
@@ -104,16 +156,7 @@ class Structure:
         except Exception as error:
             undo.take_back()
             raise StructureError(f'the structure cannot be applied: {error}') from error
-
-    @staticmethod
-    def _after(kept: KeptChannels, module: nn.Module) -> tuple[int, int]:
-        outputs = kept.dense[0] if kept.outputs is None else len(kept.outputs)
-        inputs = kept.dense[1] if kept.inputs is None else len(kept.inputs)
-        groups = getattr(module, 'groups', 1)
-        is_depthwise = kept.inputs is None and groups == getattr(module, 'in_channels', 0) == module.out_channels
-        if is_depthwise or not isinstance(module, (nn.Linear, _ConvNd)):
-            inputs = outputs  # norms and depthwise convs have one width
-        return outputs, inputs
+        return undo
 
     def to_json(self) -> str:
         """One line of JSON: ``{"version": 1, "modules": {name: {"dense": [out, in], "out": […], "in": […]}}}``."""
@@ -154,7 +197,10 @@ class Structure:
         return bool(self.modules)
 
 
-def _widths_or_none(module: nn.Module) -> tuple[int, int] | None:
+def widths_of(module: nn.Module) -> tuple[int, int] | None:
+    """(outputs, inputs) of a layer that can be cut; None for any other module, also if it notes its layers' widths."""
+    if not isinstance(module, (nn.Linear, _ConvNd)) and module._modules and not tells_width(module):
+        return None
     try:
         return widths(module)
     except AttributeError:

@@ -27,8 +27,7 @@ from torch import nn
 import mmprune
 from mmprune.checkpoint.config_text import is_only_values
 from mmprune.checkpoint.reading import TRUST
-from mmprune.checkpoint.state import make_loadable
-from mmprune.errors import CheckpointError
+from mmprune.errors import CheckpointError, StructureError
 
 #: Where mmprune stands between mmengine and a file.
 REPLACED = [
@@ -38,6 +37,7 @@ REPLACED = [
     (host, '_load_checkpoint_with_prefix'),
     (host, '_process_mmcls_checkpoint'),
     (BaseInferencer, '_init_model'),
+    (nn.Module, 'load_state_dict'),
 ]
 URL = 'https://example.org/models/net-1234.pth'
 #: Per scheme that mmengine knows: names that lead to the one file, and the names of its copies in the caches.
@@ -413,36 +413,43 @@ def test_an_inferencer_does_not_execute_the_config_in_its_weights(
 
 
 @pytest.mark.parametrize('name', ALL)
-def test_no_scheme_loads_a_pruned_network_halfway(place: Callable, name: str) -> None:
-    name = name.format(folder=place(pruned()))
-    with pytest.raises(CheckpointError, match='mmprune.Pruned'):
-        load_checkpoint(network(), name)
+def test_every_scheme_hands_on_the_structure(place: Callable, name: str) -> None:
+    saved = pruned_network()
+    folder = place(bytes_of({'state_dict': saved.state_dict(), 'meta': {}}))
+    model = network()
+    part = model.backbone if name.startswith('mmcls') else model  # takes the backbone out
+    load_checkpoint(part, name.format(folder=folder))
+    assert same(dict(model.state_dict()), dict(saved.state_dict()))
 
 
 @pytest.mark.parametrize('prefix', ['module', 'model'])
 def test_a_pruned_network_whose_keys_are_renamed(tmp_path: Path, prefix: str) -> None:
-    """As a wrapper saves it, whose prefix mmengine strips: then no module is asked for the structure."""
+    """mmengine renames tensors, and leaves the names of the modules beside them."""
     wrapper = nn.Module()
     wrapper.add_module(prefix, pruned_network())
     torch.save(wrapper.state_dict(), tmp_path / 'net.pth')
-    with pytest.raises(CheckpointError, match='mmprune.Pruned'):
-        load_checkpoint(network(), str(tmp_path / 'net.pth'), revise_keys=[(rf'^{prefix}\.', '')])
+    model = network()
+    with contextlib.nullcontext() if prefix == 'module' else pytest.raises(StructureError, match='does not have'):
+        load_checkpoint(model, str(tmp_path / 'net.pth'), revise_keys=[(rf'^{prefix}\.', '')])
+    assert model.backbone[0].out_channels == (2 if prefix == 'module' else 4)
 
 
 def test_one_checkpoint_for_two_models(place: Callable) -> None:
     checkpoint = host._load_checkpoint(str(place(pruned()) / 'net.pth'))
-    taking = network()
-    make_loadable(taking)
-    for model in (taking, network()):
-        with pytest.raises(CheckpointError) if model is not taking else contextlib.nullcontext():
-            host.load_state_dict(model, checkpoint['state_dict'])
-    assert taking.backbone[0].out_channels == 2
+    for model in (network(), network()):
+        host.load_state_dict(model, checkpoint['state_dict'])
+        assert model.backbone[0].out_channels == 2
 
 
-def test_no_part_of_a_pruned_network_is_loaded(place: Callable) -> None:
-    path = str(place(pruned()) / 'net.pth')
-    with pytest.raises(CheckpointError, match='no part alone'):
-        PretrainedInit(path, prefix='backbone')(network().backbone)
+def test_a_part_of_a_pruned_network_takes_its_structure(place: Callable) -> None:
+    saved = pruned_network()
+    path = str(place(bytes_of({'state_dict': saved.state_dict(), 'meta': {}})) / 'net.pth')
+    for prefix in ('backbone', 'backbone.'):
+        part = network().backbone
+        PretrainedInit(path, prefix=prefix)(part)
+        assert same(dict(part.state_dict()), dict(saved.backbone.state_dict()))
+    with pytest.raises(CheckpointError, match='neck'):
+        PretrainedInit(path, prefix='neck')(network().backbone)
 
 
 @pytest.mark.parametrize('name', ['{folder}/net.pth', URL, 's3://bucket/net.pth'])

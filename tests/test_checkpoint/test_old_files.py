@@ -11,7 +11,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 import mmprune
-from mmprune.checkpoint import Structure, make_loadable, read_checkpoint, structure_of
+from mmprune.checkpoint import Structure, read_checkpoint, structure_of
 from mmprune.surgery.masking import masks
 from tests.test_engine import tiny
 
@@ -42,7 +42,6 @@ def test_a_pruned_checkpoint(tmp_path: Path, load: Callable, legacy: bool) -> No
     content = {'meta': {'note': 'old'}, 'state_dict': state}
     torch.save(content, tmp_path / 'old.pth', _use_new_zipfile_serialization=not legacy)
     model = network().eval()
-    make_loadable(model)
     load(model, tmp_path / 'old.pth')
     x = torch.randn(1, 3, 6, 6)
     assert torch.equal(model(x), narrow(x))
@@ -70,7 +69,6 @@ def test_a_checkpoint_with_masks(tmp_path: Path, load: Callable, name: str) -> N
     state['0.weight'] = state['0.weight'] * mask
     torch.save({'meta': {}, 'state_dict': state}, tmp_path / 'old.pth')
     model = network()
-    make_loadable(model)
     load(model, tmp_path / 'old.pth')
     assert torch.equal(model.state_dict()[f'0.{name}'], mask)
     assert (name == 'weight_mask') == ('0' in masks(model))

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmpretrain.apis import ImageClassificationInferencer, get_model
 
 import mmprune
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.engine import prepare_config
 from mmprune.registry import MODELS
 from tests.test_engine import tiny
@@ -89,12 +89,11 @@ def test_detector_in_an_inferencer(detector: Path) -> None:
     assert len(inferencer(str(detector / '0.png'))['predictions']) == 1
 
 
-def test_a_dense_detector_is_an_error(detector: Path) -> None:
+def test_a_plain_detector_takes_the_structure_too(detector: Path) -> None:
     dense = Config.fromfile(detector / 'leaf.py')
     dense.model.type = dense.model.pop('host')
     for checkpoint in ('finetuned.pth', 'pruned.pth', 'epoch_1.pth'):
-        with pytest.raises(mmprune.CheckpointError, match='mmprune.Pruned'):
-            init_detector(dense.copy(), str(detector / 'run' / checkpoint), device='cpu')
+        assert structure_of(init_detector(dense.copy(), str(detector / 'run' / checkpoint), device='cpu'))
 
 
 def test_classifier(tmp_path: Path) -> None:
@@ -112,8 +111,7 @@ def test_classifier(tmp_path: Path) -> None:
     assert structure_of(inferencer.model)
     inferencer.show_progress = False
     assert 0 <= inferencer(np.zeros((16, 16, 3), np.uint8), show_dir=None)[0]['pred_label'] < 10
-    with pytest.raises(mmprune.CheckpointError, match='mmprune.Pruned'):
-        get_model(Config.fromfile(config), pretrained=checkpoint)
+    assert torch.equal(get_model(Config.fromfile(config), pretrained=checkpoint)(images), other(images))
 
 
 @pytest.mark.parametrize('name', ['yolox/yolox_tiny_8xb8-300e_coco.py', 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'])

@@ -8,7 +8,7 @@ import torch
 
 import mmprune
 from mmprune.checkpoint.reading import read_checkpoint
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.registry import MODELS
 from mmprune.report.report import Report
 from tests.test_engine import tiny

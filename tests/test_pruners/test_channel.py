@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import mmprune
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
 from mmprune.measure.complexity import measure

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.graph.scope import Scope
 from mmprune.pruners import ChannelPruner
 from mmprune.surgery.structure import Structure

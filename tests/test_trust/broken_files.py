@@ -20,7 +20,8 @@ from torch import nn
 
 import mmprune
 from mmprune.checkpoint.reading import read_checkpoint
-from mmprune.checkpoint.state import KEY, make_loadable
+from mmprune.checkpoint.record import KEY
+from mmprune.checkpoint.state import make_strict
 from mmprune.criteria.redundancy import load_information
 from mmprune.errors import CheckpointError, StructureError
 from mmprune.images import ImageStore
@@ -153,7 +154,7 @@ def _usable(content: bytes) -> Callable[[], None]:
             loaded, refused = [], []
             for load in (mmprune.load, lambda model, path: load_checkpoint(model, str(path))):
                 model = network()
-                make_loadable(model, strict=True)
+                make_strict(model)
                 try:
                     load(model, path)
                     loaded.append(model.eval()(images()[0]))

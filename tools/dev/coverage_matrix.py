@@ -30,7 +30,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 import mmprune
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.errors import ConfigError, GraphError
 from mmprune.graph.scope import Scope, heads_of
 from mmprune.graph.tracing import flatten_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmprune.checkpoint.state import structure_of
+from mmprune.checkpoint.record import structure_of
 from mmprune.engine.rebuild import reconnect_averages, rewrap
 from mmprune.graph.program import unwrap
 from mmprune.registry import HOOKS

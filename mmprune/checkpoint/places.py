@@ -1,0 +1,146 @@
+"""Where in a checkpoint the weights for a model stand, and why there are none."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmprune.checkpoint.names import aligned, plain_name
+from mmprune.checkpoint.taking import part_of, records_in
+from mmprune.errors import CheckpointError
+
+#: Where programs put a network's weights; of several that fit, the first is taken.
+PLACES = ('', 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'student', 'weights', 'params')
+
+
+def places(checkpoint: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Everything in a checkpoint that looks like a state dict, and the key under which it stands."""
+    if any(isinstance(value, Tensor) for value in checkpoint.values()):
+        yield '', checkpoint
+    for key, value in checkpoint.items():
+        if depth and isinstance(value, Mapping) and key not in ('optimizer', 'message_hub', 'meta'):
+            for place, state in places(value, depth - 1):
+                yield '.'.join(filter(None, (str(key), place))), state
+
+
+def pruned_state(checkpoint: Any) -> Any:
+    """The state dict of a pruned network, wherever in a checkpoint it stands; the checkpoint itself if none is."""
+    if isinstance(checkpoint, Mapping) and not records_in(checkpoint):
+        for place in sorted(found := dict(places(checkpoint)), key=_rank):
+            if records_in(found[place]):
+                return found[place]
+    return checkpoint
+
+
+def _rank(place: str) -> int:
+    return PLACES.index(place) if place in PLACES else len(PLACES)
+
+
+def weights_for(model: nn.Module, checkpoint: Mapping[str, Any], path: str, key: str = '') -> Mapping[str, Any]:
+    """The state dict in a checkpoint that a model can load, with the model's own names.
+
+    Args:
+        model: What is going to load it: the network that was saved, or a part of it; wrapped or not.
+        checkpoint: As it was read.
+        path: What errors call it.
+        key: Under which key it stands; '' looks for it.
+
+    Raises:
+        CheckpointError: There is none; the message says why, and what to write instead.
+    """
+    found = dict(places(checkpoint))
+    if key:
+        if key not in found:
+            raise CheckpointError(f'{path}: there are no weights under {key!r}; there are some under {_quoted(found)}')
+        found = {key: found[key]}
+    if not found:
+        raise CheckpointError(f'{path}: holds no weights; its keys are {_quoted(checkpoint)}')
+    own = set(model.state_dict())
+    ranked = sorted(found, key=_rank)
+    fitting = {}
+    for place in ranked:
+        state = _fitted(found[place], model, own)
+        if own <= set(state):
+            fitting[place] = state
+    if len(fitting) > 1 and next(iter(fitting)) not in ('', 'state_dict'):
+        first, *others = fitting
+        warnings.warn(
+            f'{path}: has weights under {_quoted(fitting)}; those under {first!r} are loaded, '
+            f'mmprune.load(model, path, key={others[0]!r}) takes the others',
+            stacklevel=3,
+        )
+    if fitting:
+        return next(iter(fitting.values()))
+    best = max(ranked, key=lambda place: len(own & set(_fitted(found[place], model, own))))
+    _explain_part(found[best], own, path)
+    return found[best]
+
+
+def _quoted(names: Mapping[str, Any]) -> str:
+    return ', '.join(repr(name) for name in names)[:200]
+
+
+def _fitted(state: Mapping[str, Any], model: nn.Module, own: set[str]) -> Mapping[str, Any]:
+    """With the model's names, without what is beside its weights."""
+    fitted = aligned(state, model)
+    if not own <= set(fitted):
+        plain = _plain(state)
+        prefix = _prefix(plain, {plain_name(name) for name in own})
+        fitted = aligned(part_of(plain, prefix), model) if prefix else fitted
+    result: Any = OrderedDict(
+        (key, value)
+        for key, value in fitted.items()
+        if key in own or (isinstance(value, Tensor) and (fitted is state or '.' in key))
+    )
+    result._metadata = getattr(fitted, '_metadata', OrderedDict())
+    return result
+
+
+def _plain(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    plain: Any = OrderedDict((plain_name(str(key)), value) for key, value in state.items())
+    plain._metadata = OrderedDict()
+    for name, entry in getattr(state, '_metadata', {}).items():
+        plain._metadata.setdefault(plain_name(name), {}).update(entry)
+    return plain
+
+
+def _prefix(state: Mapping[str, Any], own: set[str]) -> str:
+    """Under which a state dict of a larger network has all tensors of a model; '' if there is none."""
+    last = max(own, key=len, default='')
+    for key in state:
+        if last and key.endswith(f'.{last}') and all(key[: -len(last)] + name in state for name in own):
+            return key[: -len(last)]
+    return ''
+
+
+def _explain_part(state: Mapping[str, Any], own: set[str], path: str) -> None:
+    """Raise if a state dict is of one part of the model alone."""
+    names = {plain_name(name) for name in state if isinstance(state[name], Tensor)}
+    prefix = _prefix(dict.fromkeys(plain_name(name) for name in own), names)
+    if prefix:
+        part = prefix.rstrip('.')
+        raise CheckpointError(f'{path}: is of {part} alone: write mmprune.load(model.{part}, path)')
+
+
+def why_not(model: nn.Module, state: Mapping[str, Any]) -> str:
+    """Why a state dict that is no pruned network's by its record does not fit; empty if nothing is known.
+
+    A network that was pruned has all tensors of the dense one, and some of them are smaller.
+    """
+    own = model.state_dict()
+    if records_in(state) or not set(own) <= set(state):
+        return ''
+    pairs = [(name, state[name].shape, own[name].shape) for name in own if isinstance(state[name], Tensor)]
+    other = [(name, given, wanted) for name, given, wanted in pairs if given != wanted]
+    if not other or any(len(g) != len(w) or any(a > b for a, b in zip(g, w)) for _, g, w in other):
+        return ''
+    name, given, wanted = other[0]
+    return (
+        f'{name} has shape {tuple(given)}, the network needs {tuple(wanted)}; if it was pruned, the record of that is '
+        'lost: it stands in the metadata of a state dict, which a dict made of its items does not have; '
+        'save with mmprune.save(model, path), or torch.save(model.state_dict(), path)'
+    )
