@@ -120,7 +120,7 @@ def _taking_structures(own: Callable) -> Callable:
     """Around mmengine's ``load_state_dict``, which only warns about tensors that do not fit."""
 
     def load(module: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = False, logger: Any = None) -> None:
-        inner = module
+        inner: Any = module
         while is_model_wrapper(inner):
             inner = inner.module
         own(module, prepared(inner, pruned_state(state_dict)), strict, logger)
