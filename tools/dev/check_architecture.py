@@ -14,6 +14,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 PACKAGE = 'mmprune'
@@ -77,10 +78,6 @@ TOUCHES_HOSTS = {
 }
 #: Words that no docstring opens with.
 QUESTIONS = r'(Whether|What|When|Where|Which|Who|Why|How|See)\b'
-#: Functions that reach an attribute by its name.
-ACCESS = ('getattr', 'setattr', 'hasattr', 'delattr')
-#: Imports whose settings belong to the process.
-PROCESS = ('os', 'sys')
 DOCS = 'docs/architecture.md'
 
 
@@ -101,23 +98,13 @@ def parsed(path: Path) -> ast.Module:
 def imports(path: Path, known: set[str]) -> Iterator[str]:
     """Modules of the package that a module imports, anywhere in it: in functions and for type checkers, too."""
     for node in ast.walk(parsed(path)):
-        names: list[str] = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [f'{node.module}.{alias.name}' for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            while name and name not in known:
-                name = name.rpartition('.')[0]
-            if name:
-                yield name
-
-
-def relative(module: str, path: Path) -> Iterator[str]:
-    """Imports that do not say from where: the arrows above would miss them."""
-    for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            yield f'{module}:{node.lineno} imports by dots; write {PACKAGE}.…'
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            prefix = f'{node.module}.' if isinstance(node, ast.ImportFrom) else ''
+            for name in (prefix + alias.name for alias in node.names):
+                while name and name not in known:
+                    name = name.rpartition('.')[0]
+                if name:
+                    yield name
 
 
 def room(module: str) -> str:
@@ -128,41 +115,24 @@ def room(module: str) -> str:
 def upward(graph: dict[str, set[str]]) -> Iterator[str]:
     """Arrows that do not run down."""
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
-    for module, targets in graph.items():
-        for target in sorted(targets):
-            here, there = room(module), room(target)
-            if here == there or not here:
-                continue
-            if not there:
-                yield f'{module} imports {target}, which imports everything'
-            elif here in floor and there in floor and floor[there] >= floor[here]:
-                yield f'{module} imports {target}: {here} is not above {there}'
+    for module, target in ((module, target) for module, targets in graph.items() for target in sorted(targets)):
+        here, there = room(module), room(target)
+        if here and not there:
+            yield f'{module} imports {target}, which imports everything'
+        elif here != there and here in floor and floor.get(there, -1) >= floor[here]:
+            yield f'{module} imports {target}: {here} is not above {there}'
 
 
 def circles(graph: dict[str, set[str]]) -> Iterator[str]:
-    """One line for every set of modules that import each other in a circle."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-
-    def visit(module: str) -> Iterator[str]:
-        index[module] = low[module] = len(index)
-        stack.append(module)
-        for target in sorted(graph[module]):
-            if target not in index:
-                yield from visit(target)
-                low[module] = min(low[module], low[target])
-            elif target in stack:
-                low[module] = min(low[module], index[target])
-        if low[module] == index[module]:
-            members = stack[stack.index(module) :]
-            del stack[stack.index(module) :]
-            if len(members) > 1:
-                yield f'circle: {" → ".join(sorted(members))}'
-
-    for module in graph:
-        if module not in index:
-            yield from visit(module)
+    """Modules that import each other; of circles that share a module, one."""
+    while graph:
+        try:
+            return TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            members = set(error.args[1])
+            yield f'circle: {" → ".join(sorted(members))}'
+            graph = {module: targets - members for module, targets in graph.items() if module not in members}
+    return None
 
 
 def attributes(tree: ast.Module) -> Iterator[tuple[ast.expr, str, int]]:
@@ -170,23 +140,20 @@ def attributes(tree: ast.Module) -> Iterator[tuple[ast.expr, str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.value, node.attr, node.lineno
-        elif (
-            isinstance(node, ast.Call) and ast.unparse(node.func) in ACCESS and isinstance(node.args[1], ast.Constant)
-        ):
-            yield node.args[0], str(node.args[1].value), node.lineno
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ('getattr', 'setattr', 'hasattr', 'delattr'):
+            yield node.args[0], getattr(node.args[1], 'value', ''), node.lineno
 
 
-def own_names(tree: ast.Module) -> set[str]:
+def own_names(tree: ast.Module) -> Iterator[str]:
     """Names that a module defines: functions, classes, variables, fields, attributes of ``self``."""
-    names = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
-            names.add(node.attr)
-    return names
+            yield node.name
+        elif isinstance(getattr(node, 'ctx', None), ast.Store):
+            if isinstance(node, ast.Name):
+                yield node.id
+            elif isinstance(node, ast.Attribute) and is_self(node.value):
+                yield node.attr
 
 
 def is_self(node: ast.expr) -> bool:
@@ -194,37 +161,43 @@ def is_self(node: ast.expr) -> bool:
     return ast.unparse(node) in ('self', 'cls', 'super()')
 
 
+def is_private(name: str) -> bool:
+    """True for ``_name``, not for ``__name__``."""
+    return name.startswith('_') and not name.endswith('__')
+
+
 def private_from_outside(paths: dict[str, Path]) -> Iterator[str]:
     """Private attributes and functions that another module than their own uses."""
-    marks: dict[str, dict[str, int]] = defaultdict(dict)
+    marks: dict[str, set[str]] = defaultdict(set)
     for module, path in paths.items():
-        own = own_names(parsed(path))
+        own = set(own_names(parsed(path)))
         for owner, name, line in attributes(parsed(path)):
-            if not name.startswith('_') or name.endswith('__') or name in own or is_self(owner):
+            if not is_private(name) or name in own or is_self(owner):
                 continue
             if name.startswith(MARK):
-                marks[name].setdefault(module, line)
+                marks[name].add(module)
             elif name not in FOREIGN and not name.startswith(SAVED):
                 yield f'{module}:{line} uses {ast.unparse(owner)}.{name}, which is private'
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ImportFrom) and (node.module or '').split('.')[0] == PACKAGE:
-                for name in (alias.name for alias in node.names):
-                    if name.startswith('_') and not name.endswith('__'):
-                        yield f'{module}:{node.lineno} imports {node.module}.{name}, which is private'
+                for name in filter(is_private, (alias.name for alias in node.names)):
+                    yield f'{module}:{node.lineno} imports {node.module}.{name}, which is private'
     for name, users in marks.items():
         if len(users) > 1:
-            yield f'{name} is left on modules by {" and ".join(users)}: one file puts and reads a mark'
+            yield f'{name} is left on modules by {" and ".join(sorted(users))}: one file puts and reads a mark'
 
 
 def set_from_outside(module: str, path: Path) -> Iterator[str]:
-    """State of an imported module or class that somebody else than itself sets, and ``global`` variables."""
-    imported = {}
+    """State of an imported module or class that somebody else than itself sets, and ``global`` variables.
+
+    Tools, other programs and modules that touch their hosts may set up what they run; what is ours they may not set.
+    """
+    origins = {}
     for node in ast.walk(parsed(path)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 origin = getattr(node, 'module', None) or alias.name
-                imported[alias.asname or alias.name.split('.')[0]] = origin.split('.')[0]
-    # Tools and other programs may set up the libraries they run; what is ours they may not set, either.
+                origins[alias.asname or alias.name.split('.')[0]] = origin.split('.')[0]
     ours_only = not module.startswith(PACKAGE) or module in TOUCHES_HOSTS
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Global):
@@ -233,8 +206,9 @@ def set_from_outside(module: str, path: Path) -> Iterator[str]:
             owner: ast.expr = node
             while isinstance(owner, (ast.Attribute, ast.Subscript)):
                 owner = owner.value
-            origin = imported.get(ast.unparse(owner), 'os')
-            if origin == PACKAGE or not (ours_only or origin in PROCESS):
+            origin = origins.get(ast.unparse(owner))
+            # the settings of os and sys belong to the process
+            if origin == PACKAGE or not (ours_only or origin in (None, 'os', 'sys')):
                 yield f'{module}:{node.lineno} sets {ast.unparse(node)}, which it imported'
 
 
@@ -252,11 +226,22 @@ def sentences(module: str, path: Path) -> Iterator[str]:
             yield f'{where} documents the arguments of __init__; put them there'
 
 
+def out_of_shape(module: str, path: Path, root: Path) -> Iterator[str]:
+    """What is wrong with a file itself: its length, its place, and imports that the arrows would miss."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield f'{module}:{node.lineno} imports by dots; write {PACKAGE}.…'
+    name, lines = path.relative_to(root), len(path.read_text().splitlines())
+    if lines > MOST_LINES:
+        yield f'{name}: {lines} lines, at most {MOST_LINES}'
+    if path.parent.name == PACKAGE and path.stem not in TOP:
+        yield f'{name}: at the top there are rooms and {", ".join(TOP)}; put it into a room'
+
+
 def problems(root: Path) -> list[str]:
     """Everything that is wrong, one line each."""
     paths = modules(root)
-    known = set(paths)
-    graph = {module: set(imports(path, known)) - {module} for module, path in paths.items()}
+    graph = {module: set(imports(path, set(paths))) - {module} for module, path in paths.items()}
     # A package's own __init__ only gathers: that a module lies below it is no arrow to it.
     inner = {
         module: {name for name in targets if paths[name].name != '__init__.py' or room(name) != room(module)}
@@ -264,24 +249,13 @@ def problems(root: Path) -> list[str]:
     }
     found = [*upward(inner), *circles(inner), *private_from_outside(paths)]
     for module, path in paths.items():
-        found += [*relative(module, path), *set_from_outside(module, path), *sentences(module, path)]
-        lines = len(path.read_text().splitlines())
-        if lines > MOST_LINES:
-            found.append(f'{path.relative_to(root)}: {lines} lines, at most {MOST_LINES}')
+        found += [*out_of_shape(module, path, root), *set_from_outside(module, path), *sentences(module, path)]
     for path in sorted((root / 'tools').rglob('*.py')):
         name = str(path.relative_to(root))
         found += [*set_from_outside(name, path), *sentences(name, path)]
-    found += [
-        f'{path.relative_to(root)}: at the top there are rooms and {", ".join(TOP)}; put it into a room'
-        for path in paths.values()
-        if path.parent == root / PACKAGE and path.stem not in TOP
-    ]
     folders = {room(module) for module, path in paths.items() if path.parent != root / PACKAGE}
-    found += [
-        f'{name}: no such room; say in {Path(__file__).name} which floor it is on'
-        for name in sorted(folders - {name for names in FLOORS for name in names})
-    ]
-    return found
+    unknown = sorted(folders - {name for names in FLOORS for name in names})
+    return found + [f'{name}: no such room; say in {Path(__file__).name} which floor it is on' for name in unknown]
 
 
 def tree(root: Path, arrows: bool = False) -> str:
