@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from mmprune.graph.tracing import Example, Forward
 from mmprune.images.source import ImageSource
 from mmprune.options import Checked
 
@@ -22,7 +23,7 @@ class Criterion(Checked, ABC):
     needs_images = False
 
     def prepare(  # noqa: B027
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
+        self, groups: Sequence[ChannelGroup], forward: Forward, images: ImageSource | None
     ) -> None:
         """Collect whatever the scores need from the whole network; weight criteria need nothing.
 
@@ -32,7 +33,7 @@ class Criterion(Checked, ABC):
             images: Batches of normalised images, when there are any; may be iterated several times.
         """
 
-    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
+    def images_for(self, example: Example, images: ImageSource | None) -> ImageSource | None:
         """The images that :meth:`prepare` is given: the run's own, unless the criterion makes some.
 
         Args:

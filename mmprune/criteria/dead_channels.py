@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmprune.criteria.base import Criterion
 from mmprune.graph.site import Activation, Branch, Depthwise, Layer, Norm
+from mmprune.graph.tracing import Forward
 from mmprune.images.source import ImageSource
 from mmprune.registry import CRITERIA
 
@@ -32,9 +33,7 @@ class DeadChannels(Criterion):
     def __init__(self) -> None:
         self._alive: dict[str, Tensor] = {}
 
-    def prepare(
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
-    ) -> None:
+    def prepare(self, groups: Sequence[ChannelGroup], forward: Forward, images: ImageSource | None) -> None:
         """Find the dead units of all groups."""
         self._alive = {group.name: torch.ones(group.width, dtype=torch.bool) for group in groups}
         reads: dict[nn.Module, list[tuple[str, Member]]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmprune.criteria.base import Criterion
 from mmprune.graph.site import Branch, Site
+from mmprune.graph.tracing import Example, Forward
 from mmprune.images.source import ImageSource
 from mmprune.moments import (
     HermiteTerms,
@@ -65,13 +66,11 @@ class MomentOBS(Criterion):
         self.needs_images = moments == 'images'
         self._measured: dict[tuple[str, tuple], Moments] = {}
 
-    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
+    def images_for(self, example: Example, images: ImageSource | None) -> ImageSource | None:
         """The run's images, or noise of the example's shape if moments are measured on that."""
         return noise_like(example) if self.moments == 'noise' else images
 
-    def prepare(
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
-    ) -> None:
+    def prepare(self, groups: Sequence[ChannelGroup], forward: Forward, images: ImageSource | None) -> None:
         """Measure the moments of all readers' inputs unless they are computed."""
         self._measured.clear()
         if self.moments == 'closure' or images is None:

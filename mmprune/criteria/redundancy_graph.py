@@ -24,6 +24,7 @@ from mmprune.criteria.redundancy import (
     voting_members,
 )
 from mmprune.errors import ConfigError
+from mmprune.graph.tracing import Example, Forward
 from mmprune.images.noise import Noise
 from mmprune.images.source import ImageSource
 from mmprune.moments import batch_statistics
@@ -112,7 +113,7 @@ class RedundancyGraph(Criterion):
 
     # ---- images --------------------------------------------------------------------------------------------------
 
-    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
+    def images_for(self, example: Example, images: ImageSource | None) -> ImageSource | None:
         """The run's images or those that ``inputs`` names."""
         if self.structure is not None:
             return None
@@ -140,9 +141,7 @@ class RedundancyGraph(Criterion):
 
     # ---- similarities --------------------------------------------------------------------------------------------
 
-    def prepare(
-        self, groups: Sequence[ChannelGroup], forward: Callable[[Tensor], object], images: ImageSource | None
-    ) -> None:
+    def prepare(self, groups: Sequence[ChannelGroup], forward: Forward, images: ImageSource | None) -> None:
         """Compute the similarities of all groups; see the base class."""
         self._similarity, self._strength, self._problems = {}, {}, {}
         if self.structure is not None:

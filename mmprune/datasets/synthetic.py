@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from mmprune.images.store import ImageStore
 from mmprune.registry import DATASETS
 
 
@@ -35,13 +38,14 @@ class SyntheticImages(BaseDataset):
             metainfo: As in every mm data set, e.g. the ``classes``.
         """
         super().__init__(metainfo=metainfo, serialize_data=False, lazy_init=True)
-        self.num_images, self._store, self._preprocessor = num_images, None, None
+        self.num_images = num_images
+        self._store: ImageStore | None = None
 
-    def attach(self, store: object, preprocessor: nn.Module) -> None:
+    def attach(self, store: ImageStore, preprocessor: nn.Module) -> None:
         """Say where the images are and what normalises them.
 
         Args:
-            store: Has ``num_images`` and ``image(i)``, a normalised image (C, H, W) on the CPU.
+            store: The images.
             preprocessor: The host's ``data_preprocessor``.
         """
         if store.num_images != self.num_images:
@@ -72,7 +76,7 @@ class SyntheticImages(BaseDataset):
             pixels = pixels.flip(0)
         return dict(inputs=pixels, data_samples=self._sample(idx, tuple(image.shape[-2:])))
 
-    def update_skip_type_keys(self, keys: object) -> None:
+    def update_skip_type_keys(self, keys: Sequence[str] | None) -> None:
         """Do nothing: hooks of some detectors switch off augmentations of the last epochs, and there are none."""
 
     def _image(self, idx: int) -> Tensor:

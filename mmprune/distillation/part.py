@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ class Part:
         """Path of the module whose output is that of the part; '' is the model."""
         return self.names[-1] if self.names else ''
 
-    def __call__(self, images: Tensor) -> object:
+    def __call__(self, images: Tensor) -> Any:
         """Run on normalised images of shape (N, C, H, W)."""
         if self._forward is not None:
             return self._forward(images)
@@ -71,10 +72,10 @@ class Part:
         """
         caught: dict[str, list[Tensor]] = {}
 
-        def catch(name: str, module: nn.Module, args: object, output: object) -> None:
+        def catch(name: str, module: nn.Module, args: tuple, output: Any) -> None:
             caught[name] = real_maps(output)
 
-        watched: dict[object, nn.Module] = {name: self.model.get_submodule(name) for name in names if name != ''}
+        watched: dict[str, nn.Module] = {name: self.model.get_submodule(name) for name in names if name != ''}
         with watching(watched, catch):
             outputs = self(images)
         caught.setdefault('', real_maps(outputs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -136,7 +136,7 @@ class _Record:
         self._users: dict[Node, list[Node | None]] = {}
         names, calls = {module: name for name, module in part.modules()}, []
 
-        def note(module: nn.Module, args: object, output: object) -> None:
+        def note(module: nn.Module, args: tuple, output: Any) -> None:
             calls.append((module, output.grad_fn if isinstance(output, Tensor) else None, bool(real_maps(output))))
 
         with tracing_mode(part.model), watching(list(names), note):

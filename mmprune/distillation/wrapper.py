@@ -45,21 +45,21 @@ class DistillationWrapper(nn.Module):
         # A bound method and no child, so that the host's parameters are in this module once.
         self._train_step: Callable[..., dict[str, Tensor]] = training.train_step
 
-    def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor') -> object:
+    def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor') -> Any:
         """As the host's; with ``mode='loss'`` the terms of the distance."""
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         return self.module(inputs, data_samples, mode=mode)
 
-    def train_step(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
+    def train_step(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """One step of the optimiser on the distance; as in :class:`mmengine.model.BaseModel`."""
         return self._train_step(*args, **kwargs)
 
-    def val_step(self, *args: object, **kwargs: object) -> list:
+    def val_step(self, *args: Any, **kwargs: Any) -> list:
         """The host's predictions in validation."""
         return self.module.val_step(*args, **kwargs)
 
-    def test_step(self, *args: object, **kwargs: object) -> list:
+    def test_step(self, *args: Any, **kwargs: Any) -> list:
         """The host's predictions in a test."""
         return self.module.test_step(*args, **kwargs)
 

@@ -15,8 +15,8 @@ from mmprune.distortion.cuts import Cut
 from mmprune.distortion.inference import faster_inference
 from mmprune.distortion.prefix import PrefixReplay
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import tracing_mode
-from mmprune.images.calibration import Batch, NormalInputs, calibration_batches, small_sample
+from mmprune.graph.tracing import Example, tracing_mode
+from mmprune.images.calibration import NormalInputs, calibration_batches, small_sample
 from mmprune.images.source import ImageSource
 from mmprune.measure.layout import bears_channels_last, channels_last
 from mmprune.options import Checked, Count
@@ -86,9 +86,9 @@ class CurveMeasurer(Checked):
 
     def describe(self, images: ImageSource | None) -> str:
         """Images that the curves are measured on, for reports."""
-        noise = images is None or self.source == 'noise'
-        used = f'{self.num_images} {NormalInputs.origin}' if noise else images.first(self.num_images).describe()
-        return f'curves on {used}'
+        if images is None or self.source == 'noise':
+            return f'curves on {self.num_images} {NormalInputs.origin}'
+        return f'curves on {images.first(self.num_images).describe()}'
 
     def kept_counts(self, cut: Cut) -> list[int]:
         """The grid of a layer: from all that is alive down to 0."""
@@ -97,12 +97,12 @@ class CurveMeasurer(Checked):
         removed = {whole * step // steps for step in range(steps + 1)}
         return [cut.alive, *sorted((whole - gone for gone in removed if whole - gone < cut.alive), reverse=True)]
 
-    def batches(self, scope: Scope, images: ImageSource | None) -> list[Batch]:
+    def batches(self, scope: Scope, images: ImageSource | None) -> list[Example]:
         """The same batches on every rank."""
         images = None if self.source == 'noise' else images
         return calibration_batches(scope.example, images, self.num_images, self.batch_size, self.seed)
 
-    def _measure(self, cuts: Sequence[Cut], scope: Scope, batches: list[Batch]) -> dict[str, dict]:
+    def _measure(self, cuts: Sequence[Cut], scope: Scope, batches: list[Example]) -> dict[str, dict]:
         rank, world = get_dist_info()
         content = content_key(repr(scope.model), dict(scope.model.state_dict()), batches, scope.targets)
         keys = {cut.name: content_key(content, cut.name, cut.alive, cut.order, self.kept_counts(cut)) for cut in cuts}
@@ -132,19 +132,19 @@ class CurveMeasurer(Checked):
             found.update(part)
         return found
 
-    def _bar(self, cuts: Sequence[Cut], batches: Sequence[Batch]) -> tqdm:
+    def _bar(self, cuts: Sequence[Cut], batches: Sequence[Example]) -> tqdm:
         total = sum(len(self.kept_counts(cut)) - 1 for cut in cuts) * len(batches)
         hidden = True if not (self.progress and is_main_process()) else None  # None: hidden unless on a terminal
         return tqdm(total=total, disable=hidden, unit='pass', leave=False)
 
-    def _curve(self, cut: Cut, prefix: PrefixReplay, batches: Sequence[Batch], bar: tqdm) -> dict[str, list]:
+    def _curve(self, cut: Cut, prefix: PrefixReplay, batches: Sequence[Example], bar: tqdm) -> dict[str, list]:
         kept = self.kept_counts(cut)
         ran = [module for module in cut.modules if prefix.order(module) is not None]
         mean, largest, count = [0.0] * len(kept), [0.0] * len(kept), 0
         for batch in batches:
             if not ran:  # what never runs changes nothing
                 break
-            reference = prefix.record(min(ran, key=prefix.order), batch)
+            reference = prefix.record(min(ran, key=lambda module: prefix.order(module) or 0), batch)
             try:
                 for point, number in enumerate(kept[1:], start=1):
                     cut.shrink(number)
@@ -169,12 +169,13 @@ def output_errors(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Ten
             'the outputs of this network have no common first dimension (N, …): '
             f'{[tuple(out.shape) for out in reference]}; prune a part that returns a tensor per image'
         )
-    squared = sum(
+    squared = (
         (a - b).flatten(1).double().square().sum(dim=1) if a.dim() > 1 else (a - b).double().square()
         for a, b in zip(reference, outputs)
         if a.is_floating_point()
     )
-    return squared / sum(out[0].numel() for out in reference if out.is_floating_point())
+    start = reference[0].new_zeros((), dtype=torch.float64)
+    return sum(squared, start) / sum(out[0].numel() for out in reference if out.is_floating_point())
 
 
 def _is_curve(value: dict | None, kept: Sequence[int]) -> bool:

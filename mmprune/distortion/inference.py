@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ def _pairs(
     calls: Counter[nn.Module] = Counter()
     pairs = []
 
-    def note(module: nn.Module, args: Sequence[object], output: object) -> None:
+    def note(module: nn.Module, args: tuple, output: Any) -> None:
         calls[module] += 1
         if isinstance(module, CONVS):
             made[id(output)] = module, output  # held, so that no other tensor can get its id
@@ -103,8 +104,8 @@ def _try(
             kept.push(made.pop_all())
 
 
-def _alike(before: Sequence[Tensor], after: object) -> bool:
-    after = flatten_tensors(after)
+def _alike(before: Sequence[Tensor], outputs: Any) -> bool:
+    after = flatten_tensors(outputs)
     return len(before) == len(after) and all(
         a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(a.abs().max()))
         if a.is_floating_point() and a.numel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class PrefixReplay:
         self._watched: list[tuple[int, Tensor, int]] = []
         self._number = 0
         self._wanted: frozenset[int] = frozenset()
-        self._kept: dict[int, object] = {}
+        self._kept: dict[int, Any] = {}
         self._profile(example)
         self._first: dict[nn.Module, int] = {}
         for number, call in enumerate(self._calls):
@@ -112,7 +113,7 @@ class PrefixReplay:
             self._calls[number].is_overwritten |= tensor._version != version
         self._watched.clear()
 
-    def _note(self, module: nn.Module, original: Callable, *args: object, **kwargs: object) -> object:
+    def _note(self, module: nn.Module, original: Callable, *args: Any, **kwargs: Any) -> Any:
         number = len(self._calls)
         self._calls.append(_Call(module, -1, self._open[-1] if self._open else -1))
         self._open.append(number)
@@ -122,7 +123,7 @@ class PrefixReplay:
         self._watched += [(number, tensor, tensor._version) for tensor in flatten_tensors(output)]
         return output
 
-    def _call(self, module: nn.Module, original: Callable, *args: object, **kwargs: object) -> object:
+    def _call(self, module: nn.Module, original: Callable, *args: Any, **kwargs: Any) -> Any:
         number = self._number
         if number >= len(self._calls) or self._calls[number].module is not module:
             self._refuse()
@@ -156,7 +157,7 @@ class PrefixReplay:
 
 
 def _bind(handler: Callable, module: nn.Module, original: Callable) -> Callable:
-    def forward(*args: object, **kwargs: object) -> object:
+    def forward(*args: Any, **kwargs: Any) -> Any:
         return handler(module, original, *args, **kwargs)
 
     return forward

@@ -35,7 +35,7 @@ class SafeRunner(Runner):
 
     _schedules: Sequence[dict] = ()
 
-    def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write under another name and rename; otherwise as in mmengine.
 
         Raises:
@@ -55,7 +55,7 @@ class SafeRunner(Runner):
             partial.unlink(missing_ok=True)
             raise WriteError(path, error) from error
 
-    def resume(self, filename: str, *args: object, **kwargs: object) -> None:
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint; otherwise as in mmengine.
 
         Raises:
@@ -77,7 +77,7 @@ class SafeRunner(Runner):
             raise CheckpointError(f'{filename}: no run can go on from it: {problem}')
         self._forget_foreign_files()
 
-    def register_hooks(self, *args: object, **kwargs: object) -> None:
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
         """As in mmengine; the metrics of a test are written by the main process alone."""
         super().register_hooks(*args, **kwargs)
         if not is_main_process():

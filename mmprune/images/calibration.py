@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmprune.graph.tracing import map_tensors
+from mmprune.graph.tracing import Example, map_tensors
 from mmprune.images.source import ImageSource
-
-Batch = object
 
 
 class NormalInputs(ImageSource):
@@ -18,7 +16,7 @@ class NormalInputs(ImageSource):
 
     origin, is_noise = 'N(0, 1) inputs, no data', True
 
-    def __init__(self, example: object, num_images: int, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, example: Example, num_images: int, batch_size: int, seed: int = 0) -> None:
         """Say what to make.
 
         Args:
@@ -29,7 +27,7 @@ class NormalInputs(ImageSource):
         """
         self._example, self.num_images, self._batch_size, self._seed = example, num_images, batch_size, seed
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Example]:
         generator, example = torch.Generator().manual_seed(self._seed), self._example
 
         def draw(like: Tensor, count: int | None = None) -> Tensor:
@@ -47,8 +45,8 @@ class NormalInputs(ImageSource):
 
 
 def calibration_batches(
-    example: object, images: ImageSource | None, num_images: int, batch_size: int, seed: int = 0
-) -> list[Batch]:
+    example: Example, images: ImageSource | None, num_images: int, batch_size: int, seed: int = 0
+) -> list[Example]:
     """Batches that stay on the example's device; the same for the same arguments, on every rank.
 
     Args:
@@ -62,16 +60,16 @@ def calibration_batches(
         return list(NormalInputs(example, num_images, batch_size, seed))
     found = [batch.to(example) if isinstance(example, Tensor) else batch for batch in images.first(num_images)]
     if len({batch.shape[1:] for batch in found}) > 1:
-        return found  # of different sizes: as they came
-    return list(torch.cat(found).split(batch_size))
+        return [*found]  # of different sizes: as they came
+    return [*torch.cat(found).split(batch_size)]
 
 
-def small_sample(batch: Batch) -> Batch:
+def small_sample(batch: Example) -> Example:
     """The first two images of a batch, to try things on; networks may squeeze a batch of one."""
     return batch[:2] if isinstance(batch, Tensor) else batch
 
 
-def _size(example: object) -> int:
+def _size(example: Example) -> int:
     while isinstance(example, (tuple, list, dict)):
         example = next(iter(example.values() if isinstance(example, dict) else example))
     return len(example) if isinstance(example, Tensor) and example.dim() else 1

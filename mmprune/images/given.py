@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmprune.errors import ConfigError
+from mmprune.graph.tracing import Example
 from mmprune.images.batches import images_of
 from mmprune.images.source import ImageSource
 from mmprune.storage.cache import content_key
 
 
 def as_source(
-    images: Iterable[object] | ImageSource | None, like: object = None, model: nn.Module | None = None
+    images: Iterable[object] | ImageSource | None, like: Example | None = None, model: nn.Module | None = None
 ) -> ImageSource | None:
     """A source of the batches that a user gives as ``images``; sources stay what they are.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmprune.errors import ConfigError
@@ -21,7 +23,7 @@ class StatisticsDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: object, x: Tensor, running_mean: Tensor, running_var: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, running_mean: Tensor, running_var: Tensor) -> Tensor:
         """The distance, a scalar."""
         mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)  # 3 to 20 times as fast as var_mean on CPUs
         mean_gap, var_gap = mean - running_mean, var - running_var
@@ -34,7 +36,7 @@ class StatisticsDistance(torch.autograd.Function):
         return mean_norm + var_norm
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
         """The gradient with respect to ``x``."""
         x, slope, shift = ctx.saved_tensors
         shape = (1, -1, *[1] * (x.dim() - 2))
@@ -91,7 +93,7 @@ class InvertedNetwork:
         finally:
             self._terms.clear()
 
-    def __call__(self, images: Tensor) -> tuple[object, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Any, Tensor]:
         """Run images (N, C, H, W) inside :meth:`fixed`.
 
         Returns:
@@ -106,9 +108,11 @@ class InvertedNetwork:
     def _watch(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._terms.append(StatisticsDistance.apply(args[0], layer.running_mean, layer.running_var))
 
-    def _look(self, scope: Scope) -> tuple[dict[str, nn.Module], set[tuple[str]], list[Tensor]]:
+    def _look(self, scope: Scope) -> tuple[dict[str, nn.Module], set[tuple[str, ...]], list[Tensor]]:
         """Run the example: batch norms that ran, targets that got the images themselves, output tensors."""
-        ran, takes_images, images = {}, set(), scope.probe_input()
+        ran: dict[str, nn.Module] = {}
+        takes_images: set[tuple[str, ...]] = set()
+        images = scope.probe_input()
 
         def note(name: str, module: nn.Module, args: tuple) -> None:
             if _remembers(module):

@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import Example
 from mmprune.images.source import ImageSource
 from mmprune.images.store import ImageStore
 from mmprune.images.synthesizer import ImageCount, Synthesizer
@@ -119,10 +120,7 @@ class PinkNoise(Noise):
     origin = 'pink-noise images, no data'
 
     def __init__(
-        self,
-        exponent: Annotated[float, Bounds(at_least=-10, at_most=10)] = 1.0,
-        gray: Fraction = 0.0,
-        **kwargs: object,
+        self, exponent: Annotated[float, Bounds(at_least=-10, at_most=10)] = 1.0, gray: Fraction = 0.0, **kwargs: Any
     ) -> None:
         """Say how the spectrum falls.
 
@@ -149,7 +147,7 @@ class PinkNoise(Noise):
         return (gain / gain.square().mean().sqrt())[:, : width // 2 + 1]
 
 
-def noise_like(example: object, only_one: bool = False) -> Noise | None:
+def noise_like(example: Example, only_one: bool = False) -> Noise | None:
     """Noise with the spectrum of photographs in the shape of an example, None where inputs are no images.
 
     Args:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from mmprune.graph.tracing import Example
+
 
 def bears_channels_last(modules: Iterable[nn.Module]) -> bool:
     """True unless a conv is among those whose backward pass writes past its memory in this layout on the CPU.
@@ -21,7 +23,7 @@ def bears_channels_last(modules: Iterable[nn.Module]) -> bool:
     )
 
 
-def channels_last(images: object) -> object:
+def channels_last(images: Example) -> Example:
     """Images of shape (N, C, H, W) on the CPU in the layout in which its convs are faster; anything else as it is."""
     if isinstance(images, Tensor) and images.dim() == 4 and images.device.type == 'cpu':
         return images.contiguous(memory_format=torch.channels_last)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmprune.graph.site import Norm, Site
+from mmprune.graph.tracing import Forward
 from mmprune.images.source import ImageSource
 from mmprune.moments.chain import Moments, UnknownMomentsError, branch_moments
 from mmprune.moments.correlation import (
@@ -46,7 +47,7 @@ class MomentCheck:
 
 
 def check_moments(
-    sites: Sequence[Site], forward: Callable[[Tensor], object] | None = None, images: ImageSource | None = None
+    sites: Sequence[Site], forward: Forward | None = None, images: ImageSource | None = None
 ) -> list[MomentCheck]:
     """Compare the model with the running variances, and with measured activations where images are given.
 

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmprune.graph.site import Site
+from mmprune.graph.tracing import Forward
 from mmprune.images.source import ImageSource
 from mmprune.moments.batch_statistics import batch_statistics
 
@@ -34,7 +35,7 @@ def watch_norms() -> Iterator[Callable[[], Statistics]]:
 
 
 @torch.no_grad()
-def norm_statistics(forward: Callable[[Tensor], object], images: ImageSource) -> Statistics:
+def norm_statistics(forward: Forward, images: ImageSource) -> Statistics:
     """Mean and variance of every batch norm's input when all batches normalise themselves.
 
     Args:
@@ -75,7 +76,7 @@ class DriftCorrection:
         for norm in site.norms:
             self._gone.setdefault(norm.module, []).append(norm.index.cpu()[gone])
 
-    def apply(self, forward: Callable[[Tensor], object], images: ImageSource) -> int:
+    def apply(self, forward: Forward, images: ImageSource) -> int:
         """Measure the changed network on the same images and move its statistics.
 
         Returns:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch
-from mmprune.graph.tracing import watching
+from mmprune.graph.tracing import Forward, watching
 from mmprune.images.source import ImageSource
 from mmprune.moments.batch_statistics import batch_statistics
 from mmprune.moments.chain import Moments
@@ -61,7 +61,7 @@ def samples_of(branch: Branch, value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure_moments(
-    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: ImageSource, normalise: bool = False
+    branches: Sequence[Branch], forward: Forward, images: ImageSource, normalise: bool = False
 ) -> list[Moments]:
     """Moments of the units at the input of every branch, over all images and positions.
 
@@ -90,9 +90,7 @@ def measure_moments(
 
 
 @torch.no_grad()
-def measure_sizes(
-    branches: Sequence[Branch], forward: Callable[[Tensor], object], images: ImageSource
-) -> list[tuple[int, ...]]:
+def measure_sizes(branches: Sequence[Branch], forward: Forward, images: ImageSource) -> list[tuple[int, ...]]:
     """Height and width of every branch's input; one batch is enough."""
     sizes: list[tuple[int, ...]] = [()] * len(branches)
     with _watching_inputs(branches, lambda i, value: sizes.__setitem__(i, map_size(value))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -178,7 +179,7 @@ def layers_that_run(scope: Scope) -> dict[str, nn.Module]:
     names = {module: name for name, module in scope.model.named_modules()}
     ran: dict[str, nn.Module] = {}
 
-    def record(module: nn.Module, args: object, output: object) -> None:
+    def record(module: nn.Module, args: tuple, output: Any) -> None:
         ran.setdefault(names[module], module)
 
     layers = [module for module in names if isinstance(module, (_ConvNd, nn.Linear))]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from mmprune.graph.site import Site
+from mmprune.graph.tracing import Example, Forward
 from mmprune.images.source import ImageSource
 from mmprune.options import Checked
 
@@ -27,7 +28,7 @@ class Restorer(Checked, ABC):
     #: How reports name what the restorer used, so that nobody takes a repair with data for a data-free one.
     uses = 'no data'
 
-    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
+    def images_for(self, example: Example, images: ImageSource | None) -> ImageSource | None:
         """The images that the other methods are given: the run's own, if any; noise for those that live on it.
 
         Args:
@@ -37,10 +38,7 @@ class Restorer(Checked, ABC):
         return images
 
     def prepare(
-        self,
-        sites: Sequence[Site],
-        forward: Callable[[Tensor], object] | None = None,
-        images: ImageSource | None = None,
+        self, sites: Sequence[Site], forward: Forward | None = None, images: ImageSource | None = None
     ) -> None:
         """Look at the dense network before anything changes.
 
@@ -62,5 +60,5 @@ class Restorer(Checked, ABC):
         """
         return ''
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
+    def restore_model(self, model: nn.Module, forward: Forward, images: ImageSource | None) -> None:
         """Repair the sliced network as a whole (e.g. its batch-norm statistics)."""

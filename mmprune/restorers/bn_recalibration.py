@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.graph.site import Site
-from mmprune.graph.tracing import watching
+from mmprune.graph.tracing import Forward, watching
 from mmprune.images.source import ImageSource
 from mmprune.moments import DriftCorrection, norm_statistics
 from mmprune.registry import RESTORERS
@@ -39,10 +39,7 @@ class BNRecalibration(Restorer):
         self.control, self._drift = control, DriftCorrection()
 
     def prepare(
-        self,
-        sites: Sequence[Site],
-        forward: Callable[[Tensor], object] | None = None,
-        images: ImageSource | None = None,
+        self, sites: Sequence[Site], forward: Forward | None = None, images: ImageSource | None = None
     ) -> None:
         """Measure the dense network on the images if it is the control."""
         if self.control and forward is not None and images is not None:
@@ -53,7 +50,7 @@ class BNRecalibration(Restorer):
         self._drift.cut(site, keep)
         return ''
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
+    def restore_model(self, model: nn.Module, forward: Forward, images: ImageSource | None) -> None:
         """Average the batch statistics of the sliced network over all batches."""
         if images is None:
             raise ValueError('images: BNRecalibration needs some')

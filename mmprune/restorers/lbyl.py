@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Site
+from mmprune.graph.tracing import Forward
 from mmprune.images.source import ImageSource
 from mmprune.moments import Moments, UnknownMomentsError, branch_moments, chain_key
 from mmprune.options import NonNegative
@@ -64,10 +65,7 @@ class LBYL(MixingRestorer):
         self._moments: dict[tuple, Moments] = {}
 
     def prepare(
-        self,
-        sites: Sequence[Site],
-        forward: Callable[[Tensor], object] | None = None,
-        images: ImageSource | None = None,
+        self, sites: Sequence[Site], forward: Forward | None = None, images: ImageSource | None = None
     ) -> None:
         """Remember the original filters, and for an automatic λ2 what the norms tell about the activations."""
         super().prepare(sites, forward, images)
@@ -78,7 +76,7 @@ class LBYL(MixingRestorer):
                     with suppress(UnknownMomentsError):
                         self._moments[site.name, chain_key(branch)] = branch_moments(site, branch)
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
+    def restore_model(self, model: nn.Module, forward: Forward, images: ImageSource | None) -> None:
         """Nothing is left to do; forget what was remembered."""
         super().restore_model(model, forward, images)
         self._moments = {}

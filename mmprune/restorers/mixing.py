@@ -7,13 +7,14 @@ scale matrix ``Z`` of shape ``(n, m)`` (kept rows are unit vectors), the reader'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Layer, Norm, Site
+from mmprune.graph.tracing import Forward
 from mmprune.images.source import ImageSource
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.slicing import complement
@@ -143,10 +144,7 @@ class MixingRestorer(Restorer):
         raise NotImplementedError
 
     def prepare(
-        self,
-        sites: Sequence[Site],
-        forward: Callable[[Tensor], object] | None = None,
-        images: ImageSource | None = None,
+        self, sites: Sequence[Site], forward: Forward | None = None, images: ImageSource | None = None
     ) -> None:
         """Remember the original filters of every site."""
         self._filters = {
@@ -172,7 +170,7 @@ class MixingRestorer(Restorer):
                 mix_reader(branch, keep, coefficients)
         return ''
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
+    def restore_model(self, model: nn.Module, forward: Forward, images: ImageSource | None) -> None:
         """Nothing is left to do; forget the remembered filters."""
         self._filters = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.graph.site import Branch, Site
+from mmprune.graph.tracing import Example, Forward
 from mmprune.images.source import ImageSource
 from mmprune.moments import (
     DriftCorrection,
@@ -87,17 +88,14 @@ class MomentRestoration(Restorer):
         self._sizes: dict[str, tuple[int, ...]] = {}
         self._drift = DriftCorrection()
 
-    def images_for(self, example: object, images: ImageSource | None) -> ImageSource | None:
+    def images_for(self, example: Example, images: ImageSource | None) -> ImageSource | None:
         """The images that :meth:`prepare` is given: the run's own, or noise of the example's shape."""
         if self.moments == 'images':
             return images
         return noise_like(example, only_one=self.moments == 'closure')
 
     def prepare(
-        self,
-        sites: Sequence[Site],
-        forward: Callable[[Tensor], object] | None = None,
-        images: ImageSource | None = None,
+        self, sites: Sequence[Site], forward: Forward | None = None, images: ImageSource | None = None
     ) -> None:
         """Measure moments, sizes or drift on the dense network, as far as they are asked for."""
         self.measured.clear()
@@ -140,7 +138,7 @@ class MomentRestoration(Restorer):
         self._drift.cut(site, keep)
         return ''
 
-    def restore_model(self, model: nn.Module, forward: Callable[[Tensor], object], images: ImageSource | None) -> None:
+    def restore_model(self, model: nn.Module, forward: Forward, images: ImageSource | None) -> None:
         """Move running statistics as they moved on the noise."""
         self.measured.clear()
         if images is not None:

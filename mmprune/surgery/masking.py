@@ -52,7 +52,7 @@ def apply_mask(module: nn.Module) -> None:
         module.get_parameter('weight').data.mul_(mask)
 
 
-def _before_forward(module: nn.Module, args: object) -> None:
+def _before_forward(module: nn.Module, args: tuple) -> None:
     apply_mask(module)
     _hook_gradient(module)
 

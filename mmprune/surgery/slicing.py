@@ -106,7 +106,7 @@ def _select(module: nn.Module, name: str, axis: int, keep: Tensor, undo: Undo) -
         )
 
 
-def _set(module: nn.Module, undo: Undo, **attributes: object) -> None:
+def _set(module: nn.Module, undo: Undo, **attributes: Any) -> None:
     undo.touch(module)
     for name, value in attributes.items():
         setattr(module, name, value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mmprune.criteria.redundancy.hash import hash_basis, is_informative
-from mmprune.graph.tracing import watching
+from mmprune.graph.tracing import Forward, watching
 
 
 def white_noise_agreement(
@@ -51,11 +51,7 @@ def white_noise_agreement(
 
 @torch.no_grad()
 def expect(
-    layers: Sequence[tuple[nn.Module, Tensor]],
-    forward: Callable[[Tensor], object],
-    image: Tensor,
-    hash_size: int = 8,
-    dc: bool = True,
+    layers: Sequence[tuple[nn.Module, Tensor]], forward: Forward, image: Tensor, hash_size: int = 8, dc: bool = True
 ) -> list[Tensor | str]:
     """Expected agreement of layers, each as if its own input were white noise; or why there is none.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmprune.criteria.redundancy.hash import hash_signs, is_informative
-from mmprune.graph.tracing import watching
+from mmprune.graph.tracing import Forward, watching
 
 
 class HashAgreement:
@@ -73,7 +74,7 @@ def as_maps(output: object) -> Tensor | str:
 @torch.no_grad()
 def collect(
     layers: Sequence[tuple[nn.Module, Tensor]],
-    forward: Callable[[Tensor], object],
+    forward: Forward,
     images: Iterable[Tensor],
     hash_size: int = 8,
     dc: bool = True,
@@ -91,7 +92,7 @@ def collect(
 
     in_order = [torch.equal(index, torch.arange(len(index))[:, None]) for _, index in layers]
 
-    def observe(number: int, module: nn.Module, args: object, output: object) -> None:
+    def observe(number: int, module: nn.Module, args: tuple, output: Any) -> None:
         maps = as_maps(output)
         if isinstance(maps, str):
             agreements[number].problem = maps
