@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -71,6 +71,8 @@ class Pipeline:
         with _mistakes_of_input('pruner', self.pruner):
             plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
         self.report.layers, seconds = plan.rows, time.perf_counter() - start
+        if plan.budget is not None:
+            self.report.extra['budget'] = asdict(plan.budget)
         self._take_warnings(plan)
         times = self._time(plan)
         milliseconds = self.report.stages[-1].target_ms * times.ratio if times else 0.0

@@ -61,6 +61,17 @@ class Criterion(Checked, ABC):
                 that are left inside the targets.
         """
 
+    def budget(self) -> tuple[str, float] | None:
+        """The quantity ('params', 'flops' or 'units') of which :meth:`select` is to leave a share, and that share."""
+        return None
+
+    def settled(self, kept: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Hear the units that are kept, by group name, once the budget is spent and before the user's rules.
+
+        Args:
+            kept: Sorted indices.
+        """
+
     def remark(self, group: ChannelGroup) -> str:
         """Reason for leaving a group whole, for reports; empty if there is nothing to say."""
         return ''

@@ -110,6 +110,7 @@ class RedundancyGraph(Criterion):
         self._similarity: dict[str, np.ndarray] = {}
         self._strength: dict[str, np.ndarray] = {}
         self._problems: dict[str, str] = {}
+        self._groups: Sequence[ChannelGroup] = ()
 
     # ---- images --------------------------------------------------------------------------------------------------
 
@@ -182,20 +183,30 @@ class RedundancyGraph(Criterion):
     def settle(
         self, groups: Sequence[ChannelGroup], remaining: Callable[[Mapping[str, int]], Mapping[str, float]]
     ) -> None:
-        """Find the threshold that meets the target, and write the choice if wanted."""
-        if self.target is not None and self.structure is None:
-            ((kind, share),) = self.target.items()
-            key, share = ('units', 1 - share) if kind == 'ratio' else (kind, share)
+        """Find the threshold that meets the target."""
+        self._groups = groups
+        if budget := self.budget():
+            quantity, share = budget
 
             def left(threshold: float) -> float:
-                return remaining({g.name: len(self._kept(g, threshold)) for g in groups})[key]
+                return remaining({g.name: len(self._kept(g, threshold)) for g in groups})[quantity]
 
             try:
                 self.threshold = search_threshold(left, share)
             except ValueError as error:
-                raise ConfigError(f'target[{kind!r}]: {error}') from error
+                raise ConfigError(f'target[{next(iter(self.target))!r}]: {error}') from error
+
+    def budget(self) -> tuple[str, float] | None:
+        """The target, unless an earlier choice is made again."""
+        if self.target is None or self.structure is not None:
+            return None
+        ((kind, share),) = self.target.items()
+        return ('units', 1 - share) if kind == 'ratio' else (kind, share)
+
+    def settled(self, kept: Mapping[str, Tensor]) -> None:
+        """Write the choice if wanted."""
         if self.save_structure is not None and is_main_process():
-            self.save(self.save_structure, groups)
+            self.save(self.save_structure, self._groups, kept)
 
     def select(self, group: ChannelGroup) -> Tensor:
         """The units that survive the decomposition at the threshold; all of them where maps have no hash."""
@@ -234,7 +245,7 @@ class RedundancyGraph(Criterion):
 
     # ---- files ---------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, groups: Sequence[ChannelGroup]) -> None:
+    def save(self, path: str | Path, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]) -> None:
         """Write what is kept of every group; ``structure=path`` makes the same choice again."""
         save_information(
             path,
@@ -243,7 +254,7 @@ class RedundancyGraph(Criterion):
                 group.name: {
                     'layers': [member.name for member in group.producers],
                     'total': group.width,
-                    'kept': self.select(group).tolist(),
+                    'kept': kept[group.name].tolist(),
                     'order': torch.argsort(self.scores(group), stable=True).tolist(),
                 }
                 for group in groups

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mmprune.allocators.budget import Budget
 from mmprune.graph.scope import Scope
 from mmprune.images.source import ImageSource
 from mmprune.options import Checked
@@ -25,12 +26,17 @@ class Plan(ABC):
         scope: The network, and where it is pruned.
         warnings: Sentences that a user should read before going on.
         note: How it was decided, where that is worth a remark in reports (e.g. which data was used).
+        budget: What was asked for and what the plan reaches, where a budget was given.
     """
 
     rows: list[LayerRow]
     scope: Scope
     warnings: list[str] = field(default_factory=list, kw_only=True)
     note: str = field(default='', kw_only=True)
+    budget: Budget | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.warnings += [] if self.budget is None else self.budget.warnings
 
     @abstractmethod
     @contextmanager

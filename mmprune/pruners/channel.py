@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmprune.allocators.base import Allocator
+from mmprune.allocators.budget import Budget, levels_by_score
 from mmprune.checkpoint.record import structure_of
 from mmprune.criteria.base import Criterion
 from mmprune.errors import ConfigError
@@ -24,6 +25,7 @@ from mmprune.pruners.channel_plan import ChannelPlan, zero_columns
 from mmprune.pruners.widths import WidthRules, Widths, slow_widths
 from mmprune.registry import ALLOCATORS, CRITERIA, PRUNERS, build_part
 from mmprune.report.report import LayerRow
+from mmprune.surgery.slicing import complement
 
 
 @PRUNERS.register_module()
@@ -75,9 +77,9 @@ class ChannelPruner(Pruner):
         with tracing_mode(scope.model), under('criterion', self.criterion):
             self.criterion.prepare(free, scope.forward, self.criterion.images_for(scope.example, images))
         rules = WidthRules(self.overrides, self.round_to, self.min_channels)
-        keeps, note = self._choose(Widths(scope, free, rules, fraction, dense_widths), images)
+        keeps, note, budget = self._choose(Widths(scope, free, rules, fraction, dense_widths), images)
         rows = [self._row(group, keeps.get(group.name)) for group in groups]
-        return ChannelPlan(rows, scope, groups, keeps, warnings=slow_widths(rows), note=note)
+        return ChannelPlan(rows, scope, groups, keeps, warnings=slow_widths(rows), note=note, budget=budget)
 
     def groups(self, scope: Scope) -> tuple[Scope, list[ChannelGroup]]:
         """Every channel group inside the targets, in forward order, each with the reason if it must stay whole.
@@ -107,38 +109,57 @@ class ChannelPruner(Pruner):
         reason = group.reason or self.criterion.remark(group) or 'nothing to remove at this ratio'
         return LayerRow(group.name, group.width, group.width, reason, names)
 
-    def _choose(self, widths: Widths, images: Images) -> tuple[dict[str, Tensor], str]:
-        """The kept units of every group that loses some, and how they were chosen where that is worth a remark."""
+    def _choose(self, widths: Widths, images: Images) -> tuple[dict[str, Tensor], str, Budget | None]:
+        """The kept units of every group that loses some, how they were chosen, and what of a budget that used."""
         if self.allocator is None:
             with under('criterion', self.criterion):
-                return self._choose_by_criterion(widths), ''
+                keeps, budget = self._choose_by_criterion(widths)
+                return keeps, '', budget
         groups = widths.groups
         scores = {} if self.order == 'sequential' else {group.name: self._scores(group) for group in groups}
         with under('allocator', self.allocator):
-            counts, note = widths.allocated(self.allocator, scores, images)
+            counts, note, budget = widths.allocated(self.allocator, scores, images)
         if self.order == 'sequential':
-            return self._choose_in_order(groups, counts), note
-        return {g.name: top(scores[g.name], counts[g.name]) for g in groups if counts[g.name] < g.width}, note
+            return self._choose_in_order(groups, counts), note, budget
+        keeps = {g.name: top(scores[g.name], counts[g.name]) for g in groups if counts[g.name] < g.width}
+        return keeps, note, budget
 
-    def _choose_by_criterion(self, widths: Widths) -> dict[str, Tensor]:
-        """The criterion decides the widths; the user's rules then apply to them."""
+    def _choose_by_criterion(self, widths: Widths) -> tuple[dict[str, Tensor], Budget | None]:
+        """The criterion decides the widths; its own budget is then spent, and the user's rules apply to them."""
         self.criterion.settle(widths.groups, widths.remaining)
-        keeps = {}
-        for group in widths.groups:
-            keep = self.criterion.select(group)
-            if keep is None:
-                raise ConfigError(
-                    'allocator: missing; only criteria that decide the widths themselves can do '
-                    f'without, {type(self.criterion).__name__} cannot'
-                )
-            keep, wanted = keep.cpu(), widths.proposed(group, len(keep))
-            if wanted != len(keep):
-                scores = self._scores(group)
-                scores[keep] += 1 + scores.max() - scores.min()  # what was selected goes last
-                keep = top(scores, wanted)
-            if len(keep) < group.width:
-                keeps[group.name] = keep
-        return keeps
+        chosen, budget = {group.name: self._selected(group) for group in widths.groups}, None
+        counts = {name: len(keep) for name, keep in chosen.items()}
+        if asked := self.criterion.budget():
+            removed = {
+                group.name: self._scores(group)[complement(chosen[group.name], group.width)].tolist()
+                for group in widths.groups
+            }
+            counts, budget = widths.spent(counts, levels_by_score(counts, removed), *asked)
+        final = {group.name: self._resized(group, chosen[group.name], counts[group.name]) for group in widths.groups}
+        self.criterion.settled(final)
+        keeps = {
+            g.name: self._resized(g, final[g.name], widths.proposed(g, len(final[g.name]))) for g in widths.groups
+        }
+        return {
+            group.name: keeps[group.name] for group in widths.groups if len(keeps[group.name]) < group.width
+        }, budget
+
+    def _selected(self, group: ChannelGroup) -> Tensor:
+        keep = self.criterion.select(group)
+        if keep is None:
+            raise ConfigError(
+                'allocator: missing; only criteria that decide the widths themselves can do '
+                f'without, {type(self.criterion).__name__} cannot'
+            )
+        return keep.cpu()
+
+    def _resized(self, group: ChannelGroup, keep: Tensor, wanted: int) -> Tensor:
+        """So many units of a group; those that the criterion selected go last."""
+        if wanted == len(keep):
+            return keep
+        scores = self._scores(group)
+        scores[keep] += 1 + scores.max() - scores.min()
+        return top(scores, wanted)
 
     def _choose_in_order(self, groups: Sequence[ChannelGroup], counts: Mapping[str, int]) -> dict[str, Tensor]:
         """Score each group with the inputs gone that earlier groups lose; weights are put back afterwards."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmprune.allocators.base import Allocator, Layer
-from mmprune.allocators.budget import search_ratio
+from mmprune.allocators.budget import Budget, Counts, within_budget
 from mmprune.allocators.global_allocator import unit_costs
 from mmprune.distortion.cuts import WeightCut
 from mmprune.errors import ConfigError
@@ -114,14 +114,14 @@ class WeightPruner(Pruner):
         cuts, flops = self.cuts(scope), module_flops(scope)
         layers = [_layer(cut, flops.get(cut.name, 0)) for cut in cuts]
         layers, note = self.allocator.prepare(layers, cuts, scope, images)
+        budget = None
         if self.allocator.budget is None:
-            ratio = self._ratio_of_alive(layers, self.allocator.ratio * fraction)
+            counts = self.allocator.keep_counts(layers, self._ratio_of_alive(layers, self.allocator.ratio * fraction))
         else:
-            ratio = self._ratio_for_budget(layers, fraction)
-        counts = self.allocator.keep_counts(layers, ratio)
+            counts, budget = self._within_budget(layers, fraction)
         masks = {cut.name: cut.kept(count).reshape(layer.shape) for cut, layer, count in zip(cuts, layers, counts)}
         rows = [LayerRow(layer.name, layer.alive, count, '', [layer.name]) for layer, count in zip(layers, counts)]
-        return WeightPlan(rows, scope, masks, note=note)
+        return WeightPlan(rows, scope, masks, note=note, budget=budget)
 
     def cuts(self, scope: Scope) -> list[WeightCut]:
         """The weights that may go, layer by layer in order of registration, ranked by magnitude."""
@@ -151,17 +151,24 @@ class WeightPruner(Pruner):
         alive = sum(price * layer.alive for price, layer in zip(prices, layers))
         return max(0.0, 1 - (1 - ratio) * whole / alive) if alive else 0.0
 
-    def _ratio_for_budget(self, layers: Sequence[Layer], fraction: float) -> float:
+    def _within_budget(self, layers: Sequence[Layer], fraction: float) -> tuple[list[int], Budget]:
+        """Weights that every layer keeps, and what the budget was used for."""
         ((kind, share),) = self.allocator.budget.items()
-        price = [layer.flops if kind == 'flops' else 1.0 for layer in layers]
-        whole = sum(p * layer.width for p, layer in zip(price, layers))
+        prices = {layer.name: layer.flops if kind == 'flops' else 1.0 for layer in layers}
+        dense, asked = {layer.name: layer.width for layer in layers}, 1 - (1 - share) * fraction
+        whole = sum(prices[layer.name] * layer.width for layer in layers)
+
+        def counts_at(ratio: float) -> dict[str, int]:
+            return dict(zip(dense, self.allocator.keep_counts(layers, ratio)))
+
+        def remaining(counts: Counts) -> float:
+            return sum(prices[name] * count for name, count in counts.items()) / whole
+
         try:
-            return search_ratio(
-                lambda ratio: sum(p * n for p, n in zip(price, self.allocator.keep_counts(layers, ratio))) / whole,
-                1 - (1 - share) * fraction,
-            )
+            counts = within_budget(counts_at, dense, remaining, asked)
         except ValueError as error:
             raise ValueError(f'target[{kind!r}]: {error}') from error
+        return list(counts.values()), Budget(kind, asked, remaining(counts))
 
     def _modules(self, scope: Scope) -> dict[str, nn.Module]:
         """Convs and linear layers inside the targets that run, in order of registration."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmprune.allocators.base import Allocator, Layer, split_budget
-from mmprune.allocators.budget import search_ratio
+from mmprune.allocators.budget import Budget, Counts, spend_rest, within_budget
 from mmprune.distortion.cuts import ChannelCut
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import matches
@@ -20,6 +20,9 @@ from mmprune.images.source import ImageSource
 from mmprune.measure.complexity import CostModel
 from mmprune.measure.latency import FAST_MULTIPLE, LatencyModel
 from mmprune.report.report import LayerRow
+
+#: Choices of widths that are timed at most to spend what is left of a budget of latency.
+PATIENCE = 24
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class Widths:
 
     def allocated(
         self, allocator: Allocator, scores: Mapping[str, Tensor], images: ImageSource | None
-    ) -> tuple[dict[str, int], str]:
-        """The kept units of every group by an allocator, at its ratio or at the one that meets its budget.
+    ) -> tuple[dict[str, int], str, Budget | None]:
+        """The kept units of every group by an allocator, at its ratio or within its budget.
 
         Args:
             allocator: Proposes the counts.
@@ -70,7 +73,7 @@ class Widths:
             images: Batches of normalised images for allocators that measure.
 
         Returns:
-            The counts by group name, and the allocator's note for the report.
+            The counts by group name, the allocator's note for the report, and what its budget was used for.
         """
         kind, share, options = split_budget(allocator.budget) if allocator.budget else ('', 1.0, {})
         # Tracing FLOPs costs more than all else here, so only those who ask get them.
@@ -83,31 +86,56 @@ class Widths:
             return {g.name: self._ruled(g, count, ratio if strict else None) for g, count in zip(self.groups, wanted)}
 
         if not kind:
-            return counts_at(allocator.ratio * self.fraction, strict=True), note
+            return counts_at(allocator.ratio * self.fraction, strict=True), note, None
         prices, tol = self._prices(kind, options, costs)
-        whole = prices.remaining({group.name: self.dense(group) for group in self.groups})[kind]
+        dense = {group.name: self.dense(group) for group in self.groups}
+        whole, asked = prices.remaining(dense)[kind], 1 - (1 - share) * self.fraction
+
+        def remaining(counts: Counts) -> float:
+            return prices.remaining(counts)[kind] / whole
+
+        limits = dict(patience=PATIENCE, spent=tol) if kind == 'latency' else {}
         try:
-            ratio = search_ratio(
-                lambda ratio: prices.remaining(counts_at(ratio))[kind] / whole, 1 - (1 - share) * self.fraction, tol
-            )
+            counts = within_budget(counts_at, dense, remaining, asked, tol, self.rules.round_to, **limits)
         except ValueError as error:
             raise ValueError(f'target[{kind!r}]: {error}') from error
-        return counts_at(ratio), note
+        return counts, note, Budget(kind, asked, remaining(counts))
+
+    def spent(self, kept: Counts, levels: Iterable[Counts], quantity: str, asked: float) -> tuple[Counts, Budget]:
+        """What a criterion that decides the widths itself keeps once all steps are done, within its own budget.
+
+        Args:
+            kept: Units by group name that the criterion would keep.
+            levels: Units where it would remove less and less.
+            quantity: 'units', 'params' or 'flops'.
+            asked: Share of it that may remain.
+        """
+        dense = {group.name: self.dense(group) for group in self.groups}
+
+        def ruled(counts: Counts) -> dict[str, int]:
+            return {group.name: self._ruled(group, counts[group.name], fraction=1.0) for group in self.groups}
+
+        def remaining(counts: Counts) -> float:
+            return self.remaining(counts)[quantity]
+
+        kept = spend_rest(ruled(kept), map(ruled, levels), dense, remaining, asked, self.rules.round_to)
+        return kept, Budget(quantity, asked, remaining(kept))
 
     def proposed(self, group: ChannelGroup, kept: int) -> int:
         """The kept units of a group of which a criterion would keep so many once all steps are done."""
         return self._ruled(group, group.width - math.floor((group.width - kept) * self.fraction))
 
-    def remaining(self, kept: Mapping[str, int]) -> dict[str, float]:
-        """Shares of 'units', 'params' and 'flops' that a criterion's choice leaves inside the targets.
+    def remaining(self, kept: Counts) -> dict[str, float]:
+        """Shares of 'units', 'params' and 'flops' that a criterion's choice leaves inside the targets in the end.
 
         Args:
             kept: Units by group name that the criterion would keep.
         """
-        counts = {group.name: self.proposed(group, kept[group.name]) for group in self.groups}
-        left, total = self.costs.remaining(counts), self.costs.total
+        dense = {group.name: self.dense(group) for group in self.groups}
+        counts = {group.name: self._ruled(group, kept[group.name], fraction=1.0) for group in self.groups}
+        left, total = self.costs.remaining(counts), self.costs.remaining(dense)
         return {
-            'units': sum(counts.values()) / sum(group.width for group in self.groups),
+            'units': sum(counts.values()) / sum(dense.values()),
             **{kind: left[kind] / whole for kind, whole in total.items() if whole},
         }
 
@@ -143,11 +171,13 @@ class Widths:
             )
         return LatencyModel(self.scope, self.groups, **options), 1e-2
 
-    def _ruled(self, group: ChannelGroup, count: int, ratio: float | None = None) -> int:
+    def _ruled(
+        self, group: ChannelGroup, count: int, ratio: float | None = None, fraction: float | None = None
+    ) -> int:
         """A proposed count with the user's rules applied; a ratio is to blame if it leaves no channel."""
-        rules, width = self.rules, group.width
+        rules, width, fraction = self.rules, group.width, self.fraction if fraction is None else fraction
         if pattern := matches(group.name, list(rules.overrides), self.scope.targets):
-            count = math.floor(self.dense(group) * (1 - rules.overrides[pattern] * self.fraction))
+            count = math.floor(self.dense(group) * (1 - rules.overrides[pattern] * fraction))
         if count >= width:
             return width
         if count < 1 and ratio is not None and rules.min_channels is None:

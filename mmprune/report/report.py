@@ -16,6 +16,8 @@ from mmprune.storage.files import write_atomically
 
 SCHEMA_VERSION = 1
 STAGES = ('dense', 'pruned', 'restored', 'finetuned')
+#: Names of what a budget limits.
+BUDGETS = {'params': 'parameters', 'flops': 'FLOPs', 'latency': 'time'}
 
 
 @dataclass
@@ -160,9 +162,15 @@ class Report:
     def __str__(self) -> str:
         shape = '×'.join(map(str, self.input_shape))
         head = f'pruned {self.target or "the whole model"}; FLOPs are multiply-adds at input {shape}'
-        return '\n'.join(
-            [self.layer_table(), '', head, self.stage_table(), *(f'! {warning}' for warning in self.warnings)]
-        )
+        lines = [self.layer_table(), '', head, self.stage_table(), self._budget_line()]
+        return '\n'.join([*(line for line in lines if line is not None), *(f'! {text}' for text in self.warnings)])
+
+    def _budget_line(self) -> str | None:
+        budget = self.extra.get('budget')
+        if not budget:
+            return None
+        quantity = BUDGETS.get(budget['quantity'], budget['quantity'])
+        return f'asked for {budget["asked"]:.2%} of the {quantity} that may be pruned, reached {budget["reached"]:.2%}'
 
 
 def versions() -> dict[str, str]:
