@@ -33,6 +33,11 @@ class Latency:
     p95_ms: float
     runs: int
 
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> Latency:
+        """Percentiles of the times of single calls."""
+        return cls(*np.percentile(times_ms, (5, 50, 95)).round(3).tolist(), len(times_ms))
+
 
 @torch.no_grad()
 def measure_latency(
@@ -46,8 +51,7 @@ def measure_latency(
         warmup: Calls of each before counting.
     """
     times = in_turn({name: partial(elapsed_ms, call) for name, call in candidates.items()}, runs, warmup)
-    percentiles = {name: np.percentile(values, (5, 50, 95)).round(3).tolist() for name, values in times.items()}
-    return {name: Latency(p5, p50, p95, runs) for name, (p5, p50, p95) in percentiles.items()}
+    return {name: Latency.of(values) for name, values in times.items()}
 
 
 def ratio(latencies: Mapping[str, Latency], slow: str, fast: str) -> float:

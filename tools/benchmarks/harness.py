@@ -15,23 +15,23 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mmprune.checkpoint.reading import SAFE_TYPES
-from mmprune.measure.latency import Latency
+from mmprune.measure.latency import Latency, measure_latency
 from mmprune.measure.stopwatch import elapsed_ms, in_turn
 from mmprune.report.report import versions
 from mmprune.storage.files import write_atomically
 
 ROOT = Path(__file__).parents[2]
+MEMORY = ('imported_mib', 'prepared_mib', 'peak_mib')
 
 
 @dataclass(frozen=True)
@@ -117,35 +117,33 @@ def _parse(doc: str, cases: Mapping, options: Mapping, rounds: int, out: Path | 
     return args
 
 
-def _handed_over(path: Path) -> Any:
-    """The result of a fresh process: tensors, arrays and numbers."""
-    with torch.serialization.safe_globals(SAFE_TYPES):
-        return torch.load(path, weights_only=True)
-
-
 def _compare(name: str, case: Case, args: argparse.Namespace) -> dict:
     """A case's row: milliseconds of every side, how many times faster than the first it is, and the difference."""
-    sides, results = {}, {}
+    results: dict[str, Any] = {}
     if args.fresh:
         with tempfile.TemporaryDirectory() as folder:
-            calls = {side: partial(_in_fresh_process, name, side, Path(folder)) for side in case.sides}
-            for side, runs in in_turn(calls, args.rounds, 0).items():
-                sides[side] = asdict(_latency([run['ms'] for run in runs]))
-                sides[side] |= {key: max(run[key] for run in runs) for key in runs[0] if key.endswith('_mib')}
-                results[side] = _handed_over(Path(folder) / side) if case.difference else None
+            calls = {side: partial(_in_fresh_process, name, side, Path(folder) / side) for side in case.sides}
+            sides = {side: _of_runs(runs) for side, runs in in_turn(calls, args.rounds).items()}
+            if case.difference:
+                with torch.serialization.safe_globals(SAFE_TYPES):
+                    results = {side: torch.load(Path(folder) / side, weights_only=True) for side in sides}
     else:
         calls = {side: _keep_first(prepare(), results, side) for side, prepare in case.sides.items()}
-        times = in_turn({side: partial(elapsed_ms, call) for side, call in calls.items()}, args.rounds, args.warmup)
-        sides = {side: asdict(_latency(runs)) for side, runs in times.items()}
+        sides = {side: asdict(found) for side, found in measure_latency(calls, args.rounds, args.warmup).items()}
     first, *others = sides
     faster = {side: round(sides[first]['p50_ms'] / max(sides[side]['p50_ms'], 1e-3), 3) for side in others}
     row = {**case.facts, 'sides': sides, 'times_faster': faster}
     return row | ({'difference': case.difference(results)} if case.difference else {})
 
 
-def _in_fresh_process(case: str, side: str, folder: Path) -> dict[str, float]:
+def _of_runs(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Times and peaks of memory of a side's processes."""
+    return asdict(Latency.of([run['ms'] for run in runs])) | {key: max(run[key] for run in runs) for key in MEMORY}
+
+
+def _in_fresh_process(case: str, side: str, path: Path) -> dict[str, float]:
     module = sys.modules['__main__'].__spec__.name
-    command = [sys.executable, '-m', module, *sys.argv[1:], '--one', case, side, str(folder / side)]
+    command = [sys.executable, '-m', module, *sys.argv[1:], '--one', case, side, str(path)]
     done = subprocess.run(command, text=True, capture_output=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -154,17 +152,20 @@ def _in_fresh_process(case: str, side: str, folder: Path) -> dict[str, float]:
 
 def _run_one(make: Callable, side: str, path: str, args: argparse.Namespace) -> None:
     """One timed run of a side in this process, and its memory: after imports, when prepared, and at its peak."""
-    found, results, case = {'imported_mib': _mib('VmRSS')}, {}, make(args)
+    results: dict[str, Any] = {}
+    imported = _mib('VmRSS')
+    case = make(args)
     call = _keep_first(case.sides[side](), results, side)
-    found['prepared_mib'] = _mib('VmRSS')
-    found['ms'] = in_turn({side: partial(elapsed_ms, call)}, 1, args.warmup)[side][0]
-    found['peak_mib'] = _mib('VmHWM')
+    prepared = _mib('VmRSS')
+    for _ in range(args.warmup):
+        call()
+    ms = elapsed_ms(call)
     if case.difference:
         torch.save(results[side], path)
-    print(json.dumps(found))
+    print(json.dumps({'ms': ms, **dict(zip(MEMORY, (imported, prepared, _mib('VmHWM'))))}))
 
 
-def _keep_first(call: Callable[[], object], results: dict[str, object], side: str) -> Callable[[], None]:
+def _keep_first(call: Callable[[], object], results: dict[str, Any], side: str) -> Callable[[], None]:
     def kept() -> None:
         result = call()
         results.setdefault(side, result)
@@ -172,16 +173,12 @@ def _keep_first(call: Callable[[], object], results: dict[str, object], side: st
     return kept
 
 
-def _latency(times: list[float]) -> Latency:
-    return Latency(*(round(float(q), 3) for q in np.percentile(times, (5, 50, 95))), len(times))
-
-
 def _mib(key: str) -> float:
     """Memory of this process as Linux tells it (getrusage would tell the parent's peak if that is higher)."""
     return round(int(Path('/proc/self/status').read_text().split(f'{key}:')[1].split()[0]) / 2**10, 1)
 
 
-def _text(name: str, row: dict) -> str:
+def _text(name: str, row: Mapping[str, Any]) -> str:
     lines = [name]
     for side, figures in row['sides'].items():
         line = f'  {side:<28}{figures["p50_ms"]:12.2f} ms ({figures["p5_ms"]:.2f} to {figures["p95_ms"]:.2f})'

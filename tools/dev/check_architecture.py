@@ -227,7 +227,7 @@ def sentences(module: str, path: Path) -> Iterator[str]:
 
 
 def out_of_shape(module: str, path: Path, root: Path) -> Iterator[str]:
-    """What is wrong with a file itself: its length, its place, and imports that the arrows would miss."""
+    """Faults of a file itself: its length, its place, and imports that the arrows would miss."""
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
             yield f'{module}:{node.lineno} imports by dots; write {PACKAGE}.…'

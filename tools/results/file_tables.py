@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from tables import markdown
+
 BROKEN = {
     'options': 'options of parts, broken',
     'configs': '`pruning` dicts, broken',
@@ -14,11 +16,6 @@ BROKEN = {
     'json_files': 'reports and other JSON files',
     'code_files': 'checkpoints that would run code',
 }
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    return ''.join(f'| {" | ".join(row)} |\n' for row in (head, ['---'] * len(head), *rows))
 
 
 def speeds(runs: Sequence[Mapping]) -> str:
