@@ -57,30 +57,27 @@ def measured(folder: Path) -> dict[str, dict]:
     cells, results = folder / 'cells.json', folder / 'results.json'
     if not cells.exists() or not results.exists():
         return {}
-    tables, runs = json.loads(cells.read_text())['tables'], {}
-    every, configs = load_cells(cells), {}
+    tables, every = json.loads(cells.read_text())['tables'], load_cells(cells)
+    read, runs = functools.cache(lambda config: Config.fromfile(ROOT / config)), {}
     for name, run in json.loads(results.read_text()).items():
-        config, options = every[name]['config'], every[name]['options']
-        if config not in configs:
-            configs[config] = Config.fromfile(ROOT / config)
-        if not changes(configs[config], options):
-            runs.setdefault(config, []).append((tables[name.split('/')[0]], run))
-    return {
-        config: entry([run for table, run in found if table is found[0][0]], found[0][0])
-        for config, found in runs.items()
-    }
+        config, table = every[name]['config'], name.split('/')[0]
+        if not changes(read(config), every[name]['options']):
+            runs.setdefault(config, {}).setdefault(table, []).append(run)
+    firsts = {config: next(iter(found.items())) for config, found in runs.items()}
+    return {config: entry(found, tables[table]) for config, (table, found) in firsts.items()}
 
 
 def changes(config: Config, options: dict[str, object]) -> bool:
     """True if options change what a config says (the seed does not count: several are averaged)."""
+    options = {key: value for key, value in options.items() if key != 'randomness.seed'}
     for key, value in options.items():  # most cells show it at once
-        now = functools.reduce(
-            lambda part, name: part.get(name) if isinstance(part, dict) else None, key.split('.'), config._cfg_dict
-        )
-        if isinstance(now, (int, float)) and now != value and key != 'randomness.seed':
+        now = config.to_dict()
+        for name in key.split('.'):
+            now = now.get(name) if isinstance(now, dict) else None
+        if isinstance(now, (int, float)) and now != value:
             return True
     changed = copy.deepcopy(config)
-    changed.merge_from_dict({key: value for key, value in options.items() if key != 'randomness.seed'})
+    changed.merge_from_dict(options)
     return _plain(changed.to_dict()) != _plain(config.to_dict())
 
 
@@ -98,11 +95,9 @@ def entry(runs: list[dict], table: dict) -> dict:
     task, metric = METRICS[table['metric']]
     dataset = f'{table["title"].rpartition(", ")[2]} ({table["images"]:,} test images)'
     value = round(mean(stage['metrics'][table['metric']] for stage in last), 2)
+    sizes = {'Parameters': 'params', 'FLOPs': 'flops'}
     return {
-        'Metadata': {
-            'Parameters': round(mean(stage['params'] for stage in last)),
-            'FLOPs': round(mean(stage['flops'] for stage in last)),
-        },
+        'Metadata': {title: round(mean(stage[key] for stage in last)) for title, key in sizes.items()},
         'Results': [{'Task': task, 'Dataset': dataset, 'Metrics': {metric: value}}],
     }
 
