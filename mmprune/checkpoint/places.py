@@ -1,4 +1,4 @@
-"""Where in a checkpoint the weights for a model stand, and why there are none."""
+"""The place of a model's weights in a checkpoint, and the reason why there are none."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _explain_part(state: Mapping[str, Any], own: set[str], path: str) -> None:
 
 
 def why_not(model: nn.Module, state: Mapping[str, Any]) -> str:
-    """Why a state dict that is no pruned network's by its record does not fit; empty if nothing is known.
+    """The reason why a state dict that is no pruned network's by its record does not fit; empty if nothing is known.
 
     A network that was pruned has all tensors of the dense one, and some of them are smaller.
     """

@@ -110,7 +110,7 @@ def read_checkpoint(path: str | os.PathLike | IO[bytes], map_location: MapLocati
 
 
 def _fetched(address: str, map_location: MapLocation) -> dict:
-    """What mmengine's loader of the scheme gives; ``register_loaders`` lets all of them read safely."""
+    """The contents of a file by mmengine's loader of the scheme; ``register_loaders`` lets all of them read safely."""
     try:
         return CheckpointLoader.load_checkpoint(address, map_location, logger='silent')
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""How a network takes the structure of a state dict that it is going to load: completely, or it stays as it was."""
+"""Taking the structure of a state dict that is going to be loaded: a network has it completely, or it stays as it was."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def prepared(model: nn.Module, state: Any, complete: bool = True) -> Any:
 
 
 def _only(state: Mapping[str, Any], children: set[str]) -> Mapping[str, Any]:
-    """What is in modules that the model has: a detector's backbone may end earlier than the classifier's."""
+    """The entries of modules that the model has: a detector's backbone may end earlier than the classifier's."""
     part: Any = OrderedDict((key, value) for key, value in state.items() if key.split('.')[0] in children)
     part._metadata = getattr(state, '_metadata', OrderedDict())
     return part

@@ -46,7 +46,7 @@ class KeptChannels:
         return is_depthwise or not isinstance(module, (nn.Linear, _ConvNd))
 
     def as_now(self, module: nn.Module) -> KeptChannels | None:
-        """What of this record is true of the module that stands in its place now; None if nothing is.
+        """The part of this record that is true of the module that stands in its place now; None if nothing is.
 
         A side of another width belongs to a new layer, of which the dense network has one as wide.
         """

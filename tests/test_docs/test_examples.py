@@ -4,12 +4,14 @@ import copy
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
 import mmprune
+from docs.examples.array_images import ArrayImages
 from docs.examples.fan_out import FanOut
 from docs.examples.mean_shift import MeanShift
 from docs.examples.ramp import Ramp
@@ -53,7 +55,7 @@ def test_ten_lines_of_python_prune_a_network(
     assert 'restored' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('name', ['fan_out', 'ramp', 'mean_shift'])
+@pytest.mark.parametrize('name', ['fan_out', 'ramp', 'mean_shift', 'array_images'])
 def test_a_part_has_at_most_thirty_lines(name: str) -> None:
     assert len((EXAMPLES / f'{name}.py').read_text().splitlines()) <= 30
 
@@ -117,6 +119,27 @@ def test_the_restorer_repairs_what_it_can_and_says_where_it_cannot() -> None:
         pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5)),
     )
     assert 'MeanShift: not conv' in report.layers[0].repair
+
+
+def test_the_image_source_gives_a_part_its_images(tmp_path: Path) -> None:
+    net, _ = network()
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / 'photographs.npy', pixels)
+    images = ArrayImages(tmp_path / 'photographs.npy', mean=[120, 120, 120], std=[60, 60, 60], batch_size=20)
+    assert [len(batch) for batch in images] == [len(batch) for batch in images] == [20, 10]
+    assert torch.equal(next(iter(images))[3, 2], (torch.from_numpy(pixels[3, :, :, 2]) - 120.0) / 60)
+    report = mmprune.prune(
+        net,
+        next(iter(images))[:1],
+        images=images,
+        restorer='BNRecalibration',
+        pruner=dict(
+            type='ChannelPruner',
+            criterion='L2Norm',
+            allocator=dict(type='RateDistortion', ratio=0.5, curves=dict(cache=False, points=2)),
+        ),
+    )
+    assert '30 photographs of an array, no labels' in str(report.to_dict())
 
 
 def test_the_config_names_all_three() -> None:
