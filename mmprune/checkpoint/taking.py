@@ -1,4 +1,4 @@
-"""Taking the structure of a state dict that is going to be loaded: a network has it completely, or it stays as it was."""
+"""Taking the structure of a state dict that is going to be loaded: a network takes all of it, or nothing."""
 
 from __future__ import annotations
 
