@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 
-import torch
 from torch import nn
 
-from mmprune.errors import ConfigError
-from mmprune.graph.program import unwrap
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import Example
 from mmprune.images import ImageSource, as_source
@@ -20,7 +17,6 @@ from mmprune.report.report import Report
 from mmprune.restorers.base import Restorer
 
 
-@torch.inference_mode(False)  # what is made in inference mode could never be trained
 def prune(
     model: nn.Module,
     example_input: Example,
@@ -37,9 +33,8 @@ def prune(
 
     Args:
         model: The network; any ``nn.Module``, mm or not.
-        example_input: One batch for it: a tensor (mm models: images of shape (N, C, H, W)), or any other object that
-            is the one argument; a tuple of positional or a dict of keyword arguments. Constant images are replaced by
-            noise where the network's behaviour is looked at; values that vary are used as they are.
+        example_input: One batch for it: a tensor (mm models: images of shape (N, C, H, W)), a tuple of positional or a
+            dict of keyword arguments.
         target: Module path(s) inside which channels or weights may go; '' is the whole model.
         pruner: E.g. ``dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3))``.
         restorer: E.g. ``'LBYL'``; None leaves the network as cut. 'default' is the pruner's own choice, which needs
@@ -68,21 +63,10 @@ def prune(
     restorer = pruner.default_restorer if restorer == 'default' else restorer
     restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
     if dry_run:
-        model = _copy(unwrap(model))
+        model = copy.deepcopy(model)
     scope = Scope.of(model, example_input, target)
     images = as_source(images, scope.example, scope.model)
     pipeline = Pipeline(scope, pruner, restorer, evaluate, images, clock_s=clock_s)
     pipeline.report.seed = seed
     pipeline.run()
     return pipeline.report
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:  # whatever a user's attributes raise when they are copied
-        told = (str(error).strip().splitlines() or [''])[0]
-        raise ConfigError(
-            f'dry_run: {type(model).__name__} cannot be copied ({told:.200}); a tensor with a gradient graph that a '
-            'hook keeps in an attribute is the usual reason'
-        ) from error

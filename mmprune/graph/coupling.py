@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from mmprune.graph.axes import map_by_shapes
 from mmprune.graph.group import ChannelGroup, Member, is_depthwise
 from mmprune.surgery.plain import PlainLayers
 from mmprune.surgery.slicing import is_channel_norm, norm_width, tells_width, widths
@@ -84,6 +85,12 @@ class CarefulGraph(tp.DependencyGraph):
             ):
                 node.type = tp.ops.OPTYPE.ELEMENTWISE
         return module2node
+
+    def build_dependency(self, *args: object, **kwargs: object) -> tp.DependencyGraph:
+        """Trace a network, and map what is flattened or concatenated by true shapes instead of guesses."""
+        super().build_dependency(*args, **kwargs)
+        map_by_shapes(self)
+        return self
 
     def all_channel_groups(self, exclude: set[nn.Module]) -> list[tp.Group | tuple[nn.Module, str]]:
         """One group per coupled set of output channels; where following them fails, the layer and the error."""

@@ -17,6 +17,7 @@ from mmprune.graph.chain import find_site
 from mmprune.graph.coupling import CarefulGraph, convert, unfollowed
 from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import check_patterns, describe, is_inside, matches
+from mmprune.graph.randomness import same_numbers
 from mmprune.graph.tracing import Example, Forward, TracedModel, tracing_mode
 from mmprune.surgery.plain import PlainLayers
 
@@ -48,7 +49,7 @@ def find_groups(
     """
     names = {module: name for name, module in model.named_modules()}
     check_patterns(keep_patterns, [name for name in names.values() if name], targets)
-    with tracing_mode(model):
+    with tracing_mode(model), same_numbers():
         traced = TracedModel(model, forward, example)
         order = traced.execution_order()
         graph = CarefulGraph(model)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
@@ -78,7 +79,7 @@ def computed_by(module: nn.Module, key: str = 'weight') -> str:
         return ''
     if key in module._buffers:
         # a norm's scale may be a buffer (frozen norms); a layer's is not ours to understand
-        return '' if not isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) else 'a buffer, no parameter'
+        return '' if not isinstance(module, (_ConvNd, nn.Linear)) else 'a buffer, no parameter'
     value = module.__dict__.get(key, getattr(type(module), key, None))
     if value is None:
         return ''
