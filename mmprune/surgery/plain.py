@@ -107,6 +107,6 @@ def _span(tensor: Tensor) -> tuple[int, int, int] | None:
         return None
     if not storage or not tensor.numel():
         return None
-    last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape))
-    start = tensor.storage_offset() * tensor.element_size()
+    last = sum(int(stride) * (int(size) - 1) for stride, size in zip(tensor.stride(), tensor.shape))
+    start = int(tensor.storage_offset()) * tensor.element_size()
     return storage, start, start + (last + 1) * tensor.element_size()

@@ -60,9 +60,10 @@ class Undo:
         for module, saved in self._saved.items():
             module.__dict__.clear()
             module.__dict__.update(saved.attributes)
-            for now, before in ((module._parameters, saved.parameters), (module._buffers, saved.buffers)):
-                now.clear()
-                now.update(before)
+            module._parameters.clear()
+            module._parameters.update(saved.parameters)
+            module._buffers.clear()
+            module._buffers.update(saved.buffers)
             module._non_persistent_buffers_set.clear()
             module._non_persistent_buffers_set.update(saved.passing)
 
@@ -131,18 +132,15 @@ def is_channel_norm(module: nn.Module) -> bool:
     if isinstance(module, _NormBase):
         return True
     held = [getattr(module, name, None) for name in ('weight', 'bias', 'running_mean', 'running_var')]
-    return (
-        not module._modules
-        and all(isinstance(tensor, Tensor) and tensor.dim() == 1 for tensor in held)
-        and len({tensor.shape for tensor in held}) == 1
-    )
+    sizes = {tuple(tensor.shape) if isinstance(tensor, Tensor) else () for tensor in held}
+    return not module._modules and len(sizes) == 1 and len(sizes.pop()) == 1
 
 
 def norm_width(norm: nn.Module) -> int:
     """Channels of a norm that :func:`is_channel_norm` knows."""
     if isinstance(norm, nn.GroupNorm):
         return norm.num_channels
-    return norm.num_features if isinstance(norm, _NormBase) else len(norm.weight)
+    return norm.num_features if isinstance(norm, _NormBase) else len(norm.get_buffer('running_mean'))
 
 
 def keep_outputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
