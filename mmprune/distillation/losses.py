@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmprune.distillation.part import Part
 from mmprune.distillation.points import Point
-from mmprune.measure.layout import bears_channels_last, channels_last
+from mmprune.measure.layout import Layout
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 #: Method → (a, b): the k-th of N points weighs a + b·k/N.
@@ -67,7 +67,8 @@ class FeatureLoss:
             ]
         )
         self._train_norms = bn == 'train'
-        self._channels_last = bears_channels_last(module for _, module in student.modules())
+        modules = [module for part in (student, teacher) for _, module in part.modules()]
+        self._layout = Layout(modules, [student, teacher])
 
     def __call__(self, inputs: Tensor, data_samples: Sequence | None = None) -> dict[str, Tensor]:
         """The weighted terms.
@@ -81,8 +82,7 @@ class FeatureLoss:
         """
         for norm in self._norms:
             norm.training = self._train_norms
-        if self._channels_last:
-            inputs = cast(Tensor, channels_last(inputs))
+        inputs = cast(Tensor, self._layout(inputs))
         with torch.no_grad():
             wanted = dict(zip(self._names, self.teacher.outputs_of(self._names, inputs)))
         with self._held():

@@ -18,7 +18,7 @@ from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import Example, tracing_mode
 from mmprune.images.calibration import NormalInputs, calibration_batches, small_sample
 from mmprune.images.source import ImageSource
-from mmprune.measure.layout import bears_channels_last, channels_last
+from mmprune.measure.layout import Layout
 from mmprune.options import Checked, Count
 from mmprune.storage.cache import DiskCache, content_key, default_folder
 
@@ -118,8 +118,7 @@ class CurveMeasurer(Checked):
         missing = [cut for cut in cuts if cut.name not in found]
         mine = {}
         if missing:
-            if bears_channels_last(scope.model.modules()):
-                batches = [channels_last(batch) for batch in batches]
+            batches = list(map(Layout(scope.model.modules(), [scope.forward]), batches))
             sample = small_sample(batches[0])  # all activations of these are held
             with faster_inference(scope.model, scope.forward, sample):
                 prefix = PrefixReplay(scope.model, scope.forward, sample)

@@ -13,10 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors, watching
+from mmprune.measure.layout import alike
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-#: Of the largest output: rounding is some 1e-6, a mistake some 1.
-TOLERANCE = 1e-4
 #: What glibc may be taught to keep, just below the 32 MiB from which on it does not learn.
 KEPT_BYTES = (32 << 20) - (64 << 10)
 
@@ -97,21 +96,13 @@ def _try(
         try:
             for change in changes:
                 made.enter_context(change)
-            unseen = _alike(outputs, forward(given)) and _alike(flatten_tensors(example), given)
+            unseen = alike(outputs, flatten_tensors(forward(given))) and alike(
+                flatten_tensors(example), flatten_tensors(given)
+            )
         except RuntimeError:  # an expanded tensor cannot be written to, say
             unseen = False
         if unseen:
             kept.push(made.pop_all())
-
-
-def _alike(before: Sequence[Tensor], outputs: Any) -> bool:
-    after = flatten_tensors(outputs)
-    return len(before) == len(after) and all(
-        a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(a.abs().max()))
-        if a.is_floating_point() and a.numel()
-        else torch.equal(a, b)
-        for a, b in zip(before, after)
-    )
 
 
 @contextmanager

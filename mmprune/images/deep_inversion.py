@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from mmengine.dist import is_main_process
@@ -24,7 +24,7 @@ from mmprune.images.phase import Phase
 from mmprune.images.pixel_range import Clamp, pixel_range
 from mmprune.images.store import ImageStore
 from mmprune.images.synthesizer import ImageCount, Synthesizer
-from mmprune.measure.layout import bears_channels_last
+from mmprune.measure.layout import Layout
 from mmprune.options import Count, ImageShape, NonNegativeCount, Positive, build
 from mmprune.registry import SYNTHESIZERS
 from mmprune.storage.cache import content_key
@@ -231,10 +231,8 @@ class DeepInversion(Synthesizer):
         generator = torch.Generator().manual_seed(_seed(self.seed, index))
         x = torch.randn(self.batch_size, *like.shape[1:], generator=generator).to(like)
         scaler = torch.amp.GradScaler('cuda') if self.amp and x.is_cuda else None
-        is_faster = scaler is not None or not x.is_cuda
-        if is_faster and bears_channels_last(network.module.modules()):
-            x = x.contiguous(memory_format=torch.channels_last)
-        x.requires_grad_()
+        layout = Layout(network.module.modules(), [network.forward], 'cpu' if scaler is None else 'cuda')
+        x = cast(Tensor, layout(x)).requires_grad_()
         labels = None if network.num_classes is None else self.labels(index, network.num_classes).to(x.device)
         best, smallest, facts = torch.empty_like(x, requires_grad=False), math.inf, {}
         for number, phase in enumerate(self.phases, start=1):
