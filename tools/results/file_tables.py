@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 from tables import markdown
 
@@ -18,8 +20,13 @@ BROKEN = {
 }
 
 
-def speeds(runs: Sequence[Mapping]) -> str:
+def _read(path: str) -> Any:
+    return json.loads((Path(__file__).parents[2] / path).read_text())
+
+
+def speeds(path: str) -> str:
     """Speed-ups of the candidates of tools/benchmarks/detector_speed.py, in every run."""
+    runs = _read(path)['runs']
     last = runs[-1]
     loads = ', '.join(f'{run["load_average"][0]:.1f}' + (f' ({run["note"]})' if run['note'] else '') for run in runs)
     rows = []
@@ -38,9 +45,9 @@ def speeds(runs: Sequence[Mapping]) -> str:
     )
 
 
-def soak(found: Mapping) -> str:
+def soak(path: str) -> str:
     """Counts of the last soak (tests/soak.json)."""
-    rows = []
+    found, rows = _read(path), []
     if kills := found.get('kills'):
         stages = ', '.join(f'{name} {count}' for name, count in sorted(kills['stages'].items()))
         name = f'kills (SIGKILL) of {kills["runs"]} runs, resumed; at: {stages}'
@@ -54,9 +61,9 @@ def soak(found: Mapping) -> str:
     return f'`make soak`, {found["date"]}, {versions}.\n\n{markdown(head, rows)}'
 
 
-def memory(run: Mapping) -> str:
+def memory(path: str) -> str:
     """Peak memory of scoring few and many images (tests/memory.json)."""
-    rows, counts = [], []
+    run, rows, counts = _read(path)['runs'][-1], [], []
     for name, case in run['cases'].items():
         peaks = {side: figures['peak_mib'] for side, figures in case['sides'].items()}
         counts, (first, *_, last) = list(peaks), peaks.values()
@@ -67,11 +74,11 @@ def memory(run: Mapping) -> str:
     )
 
 
-def similarity(found: Sequence[Mapping]) -> str:
+def similarity(path: str) -> str:
     """Agreement of similarities without images and of real images (configs/redundancy_graph/similarity.json)."""
     head = ['hash', 'inputs', 'against', 'correlation: mean (min … max)', 'first layer', 'RMSE: mean', 'first layer']
     rows = []
-    for row in found:
+    for row in _read(path):
         spread = '{mean:.2f} ({min:.2f} … {max:.2f})'.format(**row['correlation'])
         firsts = [f'{row[key]["first_layer"]:.3f}' for key in ('correlation', 'rmse')]
         hashed = 'with dc' if row['dc'] else 'dc=False'

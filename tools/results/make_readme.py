@@ -9,7 +9,6 @@ A table stands between two marks, and says which cells it shows; outside configs
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
@@ -23,16 +22,10 @@ MARKS = re.compile(r'(<!-- table (\S+)((?: \w+=\S+)*) -->\n).*?(<!-- end of tabl
 FIGURE = ROOT / 'docs/images/comparison.svg'
 #: Tables that are not made of cells.
 OTHERS = {
-    'docs/detector_speed': lambda: file_tables.speeds(_read('docs/detector_speed.json')['runs']),
-    'similarity': lambda: file_tables.similarity(_read('configs/redundancy_graph/similarity.json')),
-    'tests/soak': lambda: (
-        file_tables.soak(_read('tests/soak.json')) + '\n' + file_tables.memory(_read('tests/memory.json')['runs'][-1])
-    ),
+    'docs/detector_speed': lambda: file_tables.speeds('docs/detector_speed.json'),
+    'similarity': lambda: file_tables.similarity('configs/redundancy_graph/similarity.json'),
+    'tests/soak': lambda: file_tables.soak('tests/soak.json') + '\n' + file_tables.memory('tests/memory.json'),
 }
-
-
-def _read(path: str) -> dict:
-    return json.loads((ROOT / path).read_text())
 
 
 def updated(path: Path) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -43,25 +42,25 @@ def load_cells(path: Path) -> dict[str, dict]:
         if not cell.keys() & {'restorer', 'options', 'allocator', 'pruner'}:
             continue  # a published figure to which another cell's stage or a mean belongs
         table, criterion, ratio, _ = cell['cell'].split('/')
-        options, parts = dict(cell.get('options', {})), {}
+        options, parts = {}, {}
         if 'pruner' in cell:
             parts['pruning.pruner'] = cell['pruner']
         elif 'allocator' in cell:  # masks: rows differ by the allocator
             amount = {} if 'target' in cell['allocator'] else dict(ratio=float(ratio))
             parts['pruning.pruner.allocator'] = {**cell['allocator'], **amount}
         else:
-            options = {'pruning.pruner.allocator.ratio': float(ratio), **options}
-            parts['pruning.pruner.criterion'] = (
-                dict(type='Random', variant=criterion) if criterion in RANDOM else dict(type=criterion)
-            )
+            options['pruning.pruner.allocator.ratio'] = float(ratio)
+            random = dict(type='Random', variant=criterion)
+            parts['pruning.pruner.criterion'] = random if criterion in RANDOM else dict(type=criterion)
         if cell.get('restorer'):
             parts['pruning.restorer'] = cell['restorer']
+        options |= cell.get('options', {})
         for key, part in parts.items():
             options |= {f'{key}._delete_': True, **flat(part, key)}
-        config = cell.get('config', content['tables'][table]['config'])
-        seeds = cell.get('seeds')
-        runs = {f'{cell["cell"]}/seed{seed}': {'randomness.seed': seed} for seed in seeds or ()} or {cell['cell']: {}}
-        for name, seeding in runs.items():
+        config, seeds = cell.get('config', content['tables'][table]['config']), cell.get('seeds')
+        seedings = {f'/seed{seed}': {'randomness.seed': seed} for seed in seeds} if seeds else {'': {}}
+        for ending, seeding in seedings.items():
+            name = cell['cell'] + ending
             cells[name] = dict(
                 config=config,
                 options=options | seeding,
@@ -90,8 +89,8 @@ def images_of(cfg: Config) -> int:
     return len(DATASETS.build(cfg.test_dataloader.dataset))
 
 
-def compact(run: Run, published: object) -> dict:
-    """The part of a run's report that the tables need."""
+def compact(run: Run, published: float | None) -> dict:
+    """The part of a run's report that tables need."""
     report = run.report()
     stages = [
         {
@@ -102,29 +101,26 @@ def compact(run: Run, published: object) -> dict:
         }
         for stage in report['stages']
     ]
-    kept = sorted({row['repair'] for row in report['layers'] if row['repair'].startswith('only sliced')})
+    last = report['stages'][-1]
+    now_and_then = {
+        'published': published,
+        'only_sliced': sorted({row['repair'] for row in report['layers'] if row['repair'].startswith('only sliced')}),
+        'synthesis': report['extra'].get('synthesis'),
+        'training': last['note'] if last['name'] == 'finetuned' else None,
+    }
     return dict(
-        **({} if published is None else {'published': published}),
         stages=stages,
         test_images=images_of(run.cell.config),
         input_shape=report['input_shape'],
         seed=report['seed'],
-        **({'only_sliced': kept} if kept else {}),
-        **({'synthesis': made} if (made := report['extra'].get('synthesis')) else {}),
-        **({'training': last['note']} if (last := report['stages'][-1])['name'] == 'finetuned' else {}),
+        **{key: value for key, value in now_and_then.items() if value not in (None, [])},
         command=shell_command(run.arguments),
         versions=' '.join(f'{key}={value}' for key, value in report['versions'].items()),
     )
 
 
-def collect(path: Path, results: dict[str, dict]) -> None:
-    """Write results.json, one line per cell, in the order of the cells."""
-    lines = ',\n'.join(f'{json.dumps(name)}: {json.dumps(result)}' for name, result in results.items())
-    write_atomically(path, f'{{\n{lines}\n}}\n')
-
-
 def main() -> None:
-    """Run the cells that are not finished, or list them."""
+    """Run the cells that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('cells', type=Path, help='a cells.json; results.json is written beside it')
     parser.add_argument('--only', default='*', help='fnmatch pattern of cell names')
@@ -134,17 +130,16 @@ def main() -> None:
     args = parser.parse_args()
     cells, path = load_cells(args.cells), args.cells.with_name('results.json')
     chosen = {name: cell for name, cell in cells.items() if fnmatch.fnmatchcase(name, args.only)}
-    missing = Counter(', '.join(need for need in c['needs'] if not os.path.exists(need)) for c in chosen.values())
     if args.list:
         print('\n'.join(shell_command(run_of(name, cell).arguments) for name, cell in chosen.items()))
         return
-    for needs in filter(None, missing):
-        print(f'not run, because {needs} is not there: {missing[needs]} cells')
-    runs = [run_of(name, cell) for name, cell in chosen.items() if all(map(os.path.exists, cell['needs']))]
+    missing = {name: ', '.join(n for n in cell['needs'] if not Path(n).exists()) for name, cell in chosen.items()}
+    for needs, count in Counter(filter(None, missing.values())).items():
+        print(f'not run, because {needs} is not there: {count} cells')
+    runs = [run_of(name, cell) for name, cell in chosen.items() if not missing[name]]
     for run in runs if args.force else ():
         (run.folder / 'report.json').unlink(missing_ok=True)
-    results = json.loads(path.read_text()) if path.exists() else {}
-    failures = 0
+    results, failures = json.loads(path.read_text()) if path.exists() else {}, 0
     with Launcher(TRAIN, args.jobs) as launcher:
         for count, outcome in enumerate(launcher.launch(runs), 1):
             name, remark = outcome.run.cell.name, f'{outcome.state} {outcome.message}'
@@ -153,8 +148,8 @@ def main() -> None:
                 results[name] = compact(outcome.run, cells[name]['published'])
                 stages = results[name]['stages']
                 remark = '  '.join(' '.join([s['name'], *(f'{v:.2f}' for v in s['metrics'].values())]) for s in stages)
-                results = {key: results[key] for key in cells if key in results}
-                collect(path, results)
+                lines = (f'{json.dumps(key)}: {json.dumps(results[key])}' for key in cells if key in results)
+                write_atomically(path, '{\n' + ',\n'.join(lines) + '\n}\n')
             print(f'[{count}/{len(runs)}] {name}: {remark} ({outcome.seconds:.0f} s)', flush=True)
     if failures:
         sys.exit(f'{failures} cells failed; the same command tries them again')
