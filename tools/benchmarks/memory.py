@@ -12,27 +12,7 @@ import torchvision
 import mmprune
 from tools.benchmarks.harness import ROOT, Case, run
 
-UNIFORM = dict(type='Uniform', ratio=0.3)
-
-
-def graph(number: int) -> dict:
-    """Arguments of mmprune.prune, as in the functions below."""
-    criterion = dict(type='RedundancyGraph', num_images=number, batch_statistics=False)
-    return dict(pruner=dict(type='ChannelPruner', criterion=criterion, allocator=UNIFORM))
-
-
-def moments(_: int) -> dict:
-    criterion = dict(type='MomentOBS', moments='images')
-    return dict(pruner=dict(type='ChannelPruner', criterion=criterion, allocator=UNIFORM))
-
-
-def distortion(number: int) -> dict:
-    curves = dict(num_images=number, points=2, cache=False, progress=False)
-    return dict(pruner=dict(type='WeightPruner', allocator=dict(type='RateDistortion', ratio=0.2, curves=curves)))
-
-
-def recalibration(_: int) -> dict:
-    return dict(pruner=dict(type='ChannelPruner', allocator=UNIFORM), restorer='BNRecalibration')
+CHANNELS = dict(type='ChannelPruner', allocator=dict(type='Uniform', ratio=0.3))
 
 
 class Stream:
@@ -60,12 +40,22 @@ def case(arguments: Callable[[int], dict], args: object) -> Case:
     return Case({f'{count:,} images': partial(prepare, arguments, count, args.size) for count in counts})
 
 
-CASES = {
-    'RedundancyGraph': partial(case, graph),
-    'MomentOBS on images': partial(case, moments),
-    'RateDistortion': partial(case, distortion),
-    'BNRecalibration': partial(case, recalibration),
+def weights(number: int) -> dict:
+    """Weights pruned by curves from so many images."""
+    curves = dict(num_images=number, points=2, cache=False, progress=False)
+    return dict(type='WeightPruner', allocator=dict(type='RateDistortion', ratio=0.2, curves=curves))
+
+
+#: Arguments of mmprune.prune, from the number of images.
+ARGUMENTS = {
+    'RedundancyGraph': lambda number: dict(
+        pruner=CHANNELS | dict(criterion=dict(type='RedundancyGraph', num_images=number, batch_statistics=False))
+    ),
+    'MomentOBS on images': lambda _: dict(pruner=CHANNELS | dict(criterion=dict(type='MomentOBS', moments='images'))),
+    'RateDistortion': lambda number: dict(pruner=weights(number)),
+    'BNRecalibration': lambda _: dict(pruner=CHANNELS, restorer='BNRecalibration'),
 }
+CASES = {name: partial(case, arguments) for name, arguments in ARGUMENTS.items()}
 
 if __name__ == '__main__':
     options = {'images': (100, 10), 'size': (32, 32)}

@@ -13,7 +13,6 @@ class Page(HTMLParser):
     """The anchors of a page, where it links to, and what it loads by itself."""
 
     def __init__(self, path: Path) -> None:
-        """Read the page."""
         super().__init__()
         self.anchors: set[str] = set()
         self.links: list[str] = []
@@ -29,39 +28,37 @@ class Page(HTMLParser):
         elif tag == 'link' and given.get('rel') in ('stylesheet', 'icon') or 'src' in given:
             self.loads.append(given.get('href') or given['src'])
 
+    def fault(self, target: str, path: Path, pages: dict[Path, Page]) -> str:
+        """Problem of a link; empty if it leads somewhere."""
+        parts = urlsplit(target)
+        if parts.scheme or parts.netloc:
+            return 'loads' if target in self.loads and parts.scheme != 'data' else ''
+        other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        other = other / 'index.html' if other.is_dir() else other
+        if not other.exists():
+            return 'no file'
+        gone = parts.fragment and other in pages and unquote(parts.fragment) not in pages[other].anchors
+        return 'no anchor' if gone else ''
+
 
 def problems(folder: Path) -> list[str]:
-    """One line per dead link of a site."""
+    """One line per dead link of a site; 404.html is served under any address, its links are not looked at."""
     pages = {path.resolve(): Page(path) for path in sorted(folder.rglob('*.html'))}
-    found = []
-    for path, page in pages.items():
-        if path.name == '404.html':  # is served under any address
-            continue
-        for target in page.links + page.loads:
-            parts = urlsplit(target)
-            if parts.scheme or parts.netloc:
-                if target in page.loads and parts.scheme != 'data':
-                    found.append(f'{path.relative_to(folder.resolve())}: loads {target}')
-                continue
-            other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            other = other / 'index.html' if other.is_dir() else other
-            anchor = unquote(parts.fragment)
-            if not other.exists():
-                found.append(f'{path.relative_to(folder.resolve())}: no file {target}')
-            elif anchor and other in pages and anchor not in pages[other].anchors:
-                found.append(f'{path.relative_to(folder.resolve())}: no anchor {target}')
-    return found
+    return [
+        f'{path.relative_to(folder.resolve())}: {fault} {target}'
+        for path, page in pages.items()
+        for target in page.links + page.loads
+        if path.name != '404.html' and (fault := page.fault(target, path, pages))
+    ]
 
 
 def main() -> None:
-    """Print broken links, or that there are none."""
+    """Print what is wrong with a site."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('site', type=Path)
-    args = parser.parse_args()
-    found = problems(args.site)
-    if found or not (args.site / 'index.html').exists():
-        sys.exit('\n'.join(found or [f'{args.site}: no index.html']))
-    print(f'{args.site}: {len(list(args.site.rglob("*.html")))} pages, no dead link')
+    site = parser.parse_args().site
+    found = problems(site) if (site / 'index.html').exists() else [f'{site}: no index.html']
+    sys.exit('\n'.join(found) or None)
 
 
 if __name__ == '__main__':

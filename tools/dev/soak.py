@@ -21,17 +21,6 @@ OUT = Path(__file__).parents[2] / 'tests' / 'soak.json'
 CHUNK = 500  # cases in one process, whose memory is limited
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--kills', type=int, default=40, help='how often to kill a run')
-    parser.add_argument('--per-run', type=int, default=8, help='kills before a run may come to its end')
-    parser.add_argument('--files', type=int, default=1200, help='broken files')
-    parser.add_argument('--configs', type=int, default=600, help='broken pruning dicts; 0: no options of parts either')
-    parser.add_argument('--seed', type=int, default=int(time.time()), help='what is broken where')
-    parser.add_argument('--out', type=Path, default=OUT)
-    return parser.parse_args()
-
-
 def kill_runs(number: int, per_run: int, seed: int) -> dict:
     """Kill runs until ``number`` kills are done, and compare how each of them ends."""
     draw, stages, lost, runs = random.Random(seed), Counter(), [], 0
@@ -64,17 +53,19 @@ def feed(cases: object, number: int) -> dict:
         more, worse = fuzz.met_badly(chunk)
         counts, bad = counts + more, bad + worse
         print(f'{sum(counts.values())} cases, {len(bad)} met badly', flush=True)
-    return {
-        'cases': sum(counts.values()),
-        'refused': counts['refused'],
-        'harmless': counts['sound'],
-        'losses': len(bad),
-        'lost': bad,
-    }
+    known = {'cases': sum(counts.values()), 'refused': counts['refused'], 'harmless': counts['sound']}
+    return {**known, 'losses': len(bad), 'lost': bad}
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--kills', type=int, default=40, help='how often to kill a run')
+    parser.add_argument('--per-run', type=int, default=8, help='kills before a run may come to its end')
+    parser.add_argument('--files', type=int, default=1200, help='broken files')
+    parser.add_argument('--configs', type=int, default=600, help='broken pruning dicts; 0: no options of parts either')
+    parser.add_argument('--seed', type=int, default=int(time.time()), help='what is broken where')
+    parser.add_argument('--out', type=Path, default=OUT)
+    args = parser.parse_args()
     torch.set_num_threads(1)
     data, quarter = broken_files.pruned_checkpoint(), args.files // 4
     results = {'date': time.strftime('%Y-%m-%d'), 'seed': args.seed, 'versions': dict(versions())}
