@@ -148,7 +148,7 @@ def test_what_is_allowed_passes(tmp_path: Path) -> None:
         storage__files='import os\n\ndef f(text):\n    os.environ["A"] = text',
         surgery__slicing='from mmprune.storage.files import f\n\nclass A:\n    def __init__(self, other):\n'
         '        self._width = other._width\n        self.__dict__ = super()._x\n\n'
-        'def g(module, grad_fn):\n    return module._buffers, grad_fn._saved_self, f.__name__',
+        'def g(module, grad_fn):\n    return module._buffers, grad_fn._saved_self, f.__name__, getattr(f, f.name)',
         graph__find='from mmprune.surgery import slicing\nfrom mmprune.graph import chain',
         graph__chain='import mmprune.surgery.slicing',
         graph____init__='from mmprune.graph.find import slicing',

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from mmprune.allocators.base import Allocator, Layer, Target
+from mmprune.allocators.base import Allocator, Layer, TargetOptions
 from mmprune.options import Bounds, Ratio
 from mmprune.registry import ALLOCATORS
 
@@ -14,7 +14,7 @@ Slope = Annotated[float, Bounds(at_least=0, at_most=2)]  # 0: all layers alike
 class Ramp(Allocator):
     """The share removed grows from layer to layer, by ``slope`` times the mean share from the first to the last."""
 
-    def __init__(self, ratio: Ratio | None = None, target: Target | None = None, slope: Slope = 0.5) -> None:
+    def __init__(self, ratio: Ratio | None = None, target: TargetOptions | None = None, slope: Slope = 0.5) -> None:
         super().__init__(ratio, target)  # one of the two; with a target, the pruner searches the ratio
         self.slope = slope
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from mmprune.distortion.cuts import Cut
 from mmprune.graph.scope import Scope
 from mmprune.images.source import ImageSource
-from mmprune.options import Checked, Ratio, Says
+from mmprune.measure.target import TimedTarget
+from mmprune.options import Checked, Ratio, Says, build
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Layer:
             object.__setattr__(self, 'alive', self.width)
 
 
-#: The share that may remain, and of what.
-Target = Annotated[dict, Says('one quantity and the share of it that may remain, in (0, 1], e.g. dict(flops=0.5)')]
+#: A target as users write it.
+TargetOptions = Annotated[dict, Says('one quantity and the share of it that may remain, e.g. dict(flops=0.5)')]
 
 
 class Allocator(Checked, ABC):
@@ -59,7 +60,7 @@ class Allocator(Checked, ABC):
     #: What ``ratio`` is a share of: 'unit', 'params' or 'flops'.
     counts = 'unit'
 
-    def __init__(self, ratio: Ratio | None = None, target: Target | None = None) -> None:
+    def __init__(self, ratio: Ratio | None = None, target: TargetOptions | None = None) -> None:
         """Configure the allocation.
 
         Args:
@@ -73,9 +74,8 @@ class Allocator(Checked, ABC):
                 'give either `ratio` (share removed, in [0, 1)) or `target` '
                 f'(e.g. dict(flops=0.5)), got ratio={ratio} and target={target}'
             )
-        if target is not None:
-            split_budget(target)
-        self.ratio, self.budget = ratio, target
+        self.ratio = ratio
+        self.budget = None if target is None else build(TimedTarget, target, 'target')
 
     def prepare(
         self, layers: Sequence[Layer], cuts: Sequence[Cut], scope: Scope, images: ImageSource | None
@@ -107,24 +107,3 @@ def check_ratio(ratio: float) -> None:
     """Refuse a share to remove that is not a number in [0, 1)."""
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < 1:
         raise ValueError(f'ratio: the share of units to remove must be in [0, 1), got {ratio!r}')
-
-
-#: What may stand beside a target's share: how it is measured.
-MEASUREMENT = {'latency': ('shape', 'threads', 'runs')}
-
-
-def split_budget(target: dict) -> tuple[str, float, dict]:
-    """Quantity that a budget limits, the share of it that may remain, and how it is measured.
-
-    Raises:
-        ValueError: It is not one named share in (0, 1], or has options that its quantity does not know.
-    """
-    given = dict(target) if isinstance(target, dict) else {}
-    kind = next((kind for kind in MEASUREMENT if kind in given), next(iter(given), ''))
-    share, known = given.pop(kind, None), MEASUREMENT.get(kind, ())
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1 or set(given) - set(known):
-        raise ValueError(
-            'target: give one quantity and the share of it that may remain, in (0, 1], '
-            f'e.g. dict(flops=0.5) or dict(latency=0.6, threads=1), got {target!r}'
-        )
-    return kind, share, given

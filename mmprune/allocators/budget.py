@@ -70,7 +70,7 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True)
 class Budget:
-    """What may remain of a quantity.
+    """A limit on a quantity, and the use made of it.
 
     Attributes:
         quantity: 'params', 'flops', 'latency' or 'units'.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.allocators.base import Allocator, Layer, TargetOptions, check_ratio
 from mmprune.allocators.ranking import count_cheapest, count_smallest, sorted_scores
 from mmprune.options import Ratio, Share
 from mmprune.registry import ALLOCATORS
@@ -35,7 +35,7 @@ class Global(Allocator):
     def __init__(
         self,
         ratio: Ratio | None = None,
-        target: Target | None = None,
+        target: TargetOptions | None = None,
         cost: Literal['unit', 'params', 'flops'] = 'unit',
         max_ratio: Share = 1.0,
     ) -> None:

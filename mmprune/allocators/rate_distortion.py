@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from mmprune.allocators.base import MEASUREMENT, Allocator, Layer, Target, check_ratio
+from mmprune.allocators.base import Allocator, Layer, TargetOptions, check_ratio
 from mmprune.allocators.global_allocator import unit_costs
 from mmprune.allocators.knapsack import solve
 from mmprune.allocators.ranking import sorted_scores
@@ -17,6 +17,7 @@ from mmprune.distortion.curves import CurveMeasurer
 from mmprune.distortion.cuts import Cut
 from mmprune.graph.scope import Scope
 from mmprune.images.source import ImageSource
+from mmprune.measure.target import TimedTarget
 from mmprune.options import Count, NonNegativeCount, Ratio, build
 from mmprune.registry import ALLOCATORS
 
@@ -37,7 +38,7 @@ class RateDistortion(Allocator):
     def __init__(
         self,
         ratio: Ratio | None = None,
-        target: Target | None = None,
+        target: TargetOptions | None = None,
         constraint: Literal['units', 'params', 'flops'] | None = None,
         options: Count | None = None,
         min_keep: NonNegativeCount = 1,
@@ -61,9 +62,7 @@ class RateDistortion(Allocator):
                 ``dict(num_images=1024, worst_case=False)``), or 'scores'.
         """
         super().__init__(ratio, target)
-        counted = constraint or _constraint_of(target)
-        if counted not in ('units', 'params', 'flops'):
-            raise ValueError(f'target: knows params, flops and latency, got {counted!r}')
+        counted = constraint or _constraint_of(self.budget)
         self.constraint, self.options, self.min_keep = counted, options, min_keep
         self.solver, self.buckets = solver, buckets
         self.needs_flops = counted == 'flops'
@@ -122,10 +121,11 @@ class RateDistortion(Allocator):
         return alive - removed
 
 
-def _constraint_of(target: dict | None) -> str:
+def _constraint_of(target: TimedTarget | None) -> str:
     """Default of a budget's currency: the target's quantity, and for time its nearest price."""
-    kind = next(iter(target)) if target else 'units'
-    return 'flops' if kind in MEASUREMENT else kind
+    if target is None:
+        return 'units'
+    return 'flops' if target.latency is not None else target.quantity
 
 
 def _measurer(curves: Literal['measured'] | dict | CurveMeasurer) -> CurveMeasurer:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.allocators.base import Allocator, Layer, TargetOptions, check_ratio
 from mmprune.options import Ratio
 from mmprune.registry import ALLOCATORS
 
@@ -25,7 +25,7 @@ class Uniform(Allocator):
     def __init__(
         self,
         ratio: Ratio | None = None,
-        target: Target | None = None,
+        target: TargetOptions | None = None,
         rounding: Literal['floor', 'round', 'ceil'] = 'floor',
     ) -> None:
         """Allocate at a ratio or within a budget.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.allocators.base import Allocator, Layer, TargetOptions, check_ratio
 from mmprune.options import Fraction, Ratio
 from mmprune.registry import ALLOCATORS
 
@@ -17,7 +17,7 @@ class UniformPlus(Allocator):
     """
 
     def __init__(
-        self, ratio: Ratio | None = None, target: Target | None = None, last_min_share: Fraction = 0.2
+        self, ratio: Ratio | None = None, target: TargetOptions | None = None, last_min_share: Fraction = 0.2
     ) -> None:
         """Allocate at a ratio or within a budget.
 

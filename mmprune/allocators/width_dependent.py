@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from mmprune.allocators.base import Allocator, Layer, Target, check_ratio
+from mmprune.allocators.base import Allocator, Layer, TargetOptions, check_ratio
 from mmprune.options import NonNegative, NonNegativeCount, Ratio
 from mmprune.registry import ALLOCATORS
 
@@ -21,7 +21,7 @@ class WidthDependent(Allocator):
     def __init__(
         self,
         ratio: Ratio | None = None,
-        target: Target | None = None,
+        target: TargetOptions | None = None,
         thresholds: Sequence[int] = (201, 500),
         factors: Sequence[NonNegative] = (0.4, 1.0, 1.3),
         min_keep: NonNegativeCount = 10,

@@ -27,8 +27,9 @@ from mmprune.errors import ConfigError
 from mmprune.graph.tracing import Example, Forward
 from mmprune.images.noise import Noise
 from mmprune.images.source import ImageSource
+from mmprune.measure.target import UnitTarget
 from mmprune.moments import batch_statistics
-from mmprune.options import Bounds, Count, Says, Share
+from mmprune.options import Bounds, Count, Says, Share, build
 from mmprune.registry import CRITERIA, SYNTHESIZERS, build_part
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ REDUCTIONS = {'mean': np.mean, 'max': np.max, 'min': np.min}
 Inputs = (
     Literal['real', 'synthetic', 'noise', 'pink', 'weights'] | Annotated[dict, Says("a synthesizer's dict(type=…)")]
 )
-Target = Annotated[Mapping, Says('dict(flops=…), dict(params=…) or dict(ratio=…)')]
+TargetOptions = Annotated[Mapping, Says('dict(flops=…), dict(params=…) or dict(ratio=…)')]
 NOISES = {'noise': 'GaussianNoise', 'pink': 'PinkNoise'}
 
 
@@ -68,7 +69,7 @@ class RedundancyGraph(Criterion):
     def __init__(
         self,
         threshold: Share | None = None,
-        target: Target | None = None,
+        target: TargetOptions | None = None,
         inputs: Inputs | None = None,
         num_images: Count = 100,
         group_reduce: Literal['lead', 'mean', 'max', 'min'] = 'lead',
@@ -100,7 +101,7 @@ class RedundancyGraph(Criterion):
         """
         if threshold is not None and target is not None:
             raise ValueError('give either `threshold` or `target`, not both')
-        self.target = None if target is None else _checked_target(target)
+        self.target = None if target is None else build(UnitTarget, target, 'target')
         self.threshold = threshold if threshold is not None or target is not None else 0.7
         self.source = build_part(SYNTHESIZERS, inputs, 'inputs') if isinstance(inputs, dict) else None
         self.inputs, self.num_images, self.group_reduce = inputs, num_images, group_reduce
@@ -194,14 +195,13 @@ class RedundancyGraph(Criterion):
             try:
                 self.threshold = search_threshold(left, share)
             except ValueError as error:
-                raise ConfigError(f'target[{next(iter(self.target))!r}]: {error}') from error
+                raise ConfigError(f'target[{"ratio" if quantity == "units" else quantity!r}]: {error}') from error
 
     def budget(self) -> tuple[str, float] | None:
         """The target, unless an earlier choice is made again."""
         if self.target is None or self.structure is not None:
             return None
-        ((kind, share),) = self.target.items()
-        return ('units', 1 - share) if kind == 'ratio' else (kind, share)
+        return self.target.quantity, self.target.share
 
     def settled(self, kept: Mapping[str, Tensor]) -> None:
         """Write the choice if wanted."""
@@ -260,18 +260,3 @@ class RedundancyGraph(Criterion):
                 for group in groups
             },
         )
-
-
-def _checked_target(target: Mapping[str, float]) -> dict[str, float]:
-    ((kind, share),) = target.items() if isinstance(target, Mapping) and len(target) == 1 else (('', None),)
-    is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-    if (
-        kind not in ('flops', 'params', 'ratio')
-        or not is_number
-        or not (0 <= share < 1 if kind == 'ratio' else 0 < share <= 1)
-    ):
-        raise ValueError(
-            'target: dict(flops=…) or dict(params=…), the share in (0, 1] that may remain, or '
-            f'dict(ratio=…), the share in [0, 1) of units to remove; got {target!r}'
-        )
-    return {kind: float(share)}

@@ -94,11 +94,8 @@ class WeightPruner(Pruner):
             raise ValueError("give either `allocator` or `pattern` (e.g. '2:4')")
         self.pattern = None if pattern is None else _read_pattern(pattern)
         self.allocator = None if allocator is None else build_part(ALLOCATORS, allocator, 'allocator')
-        if allocator is not None and self.allocator.budget and set(self.allocator.budget) - {'params', 'flops'}:
-            raise ValueError(
-                f'allocator.target: knows params and flops (masks do not make a network '
-                f'faster), got {self.allocator.budget}'
-            )
+        if self.allocator is not None and self.allocator.budget and self.allocator.budget.latency is not None:
+            raise ValueError('allocator.target.latency: masks do not make a network faster; give params or flops')
         self.keep_patterns = [keep] if isinstance(keep, str) else list(keep)
 
     def plan(
@@ -153,7 +150,7 @@ class WeightPruner(Pruner):
 
     def _within_budget(self, layers: Sequence[Layer], fraction: float) -> tuple[list[int], Budget]:
         """Weights that every layer keeps, and what the budget was used for."""
-        ((kind, share),) = self.allocator.budget.items()
+        kind, share = self.allocator.budget.quantity, self.allocator.budget.share
         prices = {layer.name: layer.flops if kind == 'flops' else 1.0 for layer in layers}
         dense, asked = {layer.name: layer.width for layer in layers}, 1 - (1 - share) * fraction
         whole = sum(prices[layer.name] * layer.width for layer in layers)

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mmprune.allocators.base import Allocator, Layer, split_budget
+from mmprune.allocators.base import Allocator, Layer
 from mmprune.allocators.budget import Budget, Counts, spend_rest, within_budget
 from mmprune.distortion.cuts import ChannelCut
 from mmprune.graph.group import ChannelGroup
@@ -19,6 +19,7 @@ from mmprune.graph.scope import Scope
 from mmprune.images.source import ImageSource
 from mmprune.measure.complexity import CostModel
 from mmprune.measure.latency import FAST_MULTIPLE, LatencyModel
+from mmprune.measure.target import TimedTarget
 from mmprune.report.report import LayerRow
 
 #: Choices of widths that are timed at most to spend what is left of a budget of latency.
@@ -75,7 +76,8 @@ class Widths:
         Returns:
             The counts by group name, the allocator's note for the report, and what its budget was used for.
         """
-        kind, share, options = split_budget(allocator.budget) if allocator.budget else ('', 1.0, {})
+        target = allocator.budget
+        kind = '' if target is None else target.quantity
         # Tracing FLOPs costs more than all else here, so only those who ask get them.
         costs = self.costs if kind == 'flops' or allocator.needs_flops else CostModel(self.scope, self.groups, {})
         cuts = [ChannelCut(g.name, g.readers, scores[g.name]) for g in self.groups if g.name in scores]
@@ -85,11 +87,11 @@ class Widths:
             wanted = allocator.keep_counts(layers, ratio)
             return {g.name: self._ruled(g, count, ratio if strict else None) for g, count in zip(self.groups, wanted)}
 
-        if not kind:
+        if target is None:
             return counts_at(allocator.ratio * self.fraction, strict=True), note, None
-        prices, tol = self._prices(kind, options, costs)
+        prices, tol = self._prices(target, costs)
         dense = {group.name: self.dense(group) for group in self.groups}
-        whole, asked = prices.remaining(dense)[kind], 1 - (1 - share) * self.fraction
+        whole, asked = prices.remaining(dense)[kind], 1 - (1 - target.share) * self.fraction
 
         def remaining(counts: Counts) -> float:
             return prices.remaining(counts)[kind] / whole
@@ -102,7 +104,7 @@ class Widths:
         return counts, note, Budget(kind, asked, remaining(counts))
 
     def spent(self, kept: Counts, levels: Iterable[Counts], quantity: str, asked: float) -> tuple[Counts, Budget]:
-        """What a criterion that decides the widths itself keeps once all steps are done, within its own budget.
+        """The kept units of a criterion that decides the widths itself, once all steps are done, within its budget.
 
         Args:
             kept: Units by group name that the criterion would keep.
@@ -158,18 +160,16 @@ class Widths:
             for group in self.groups
         ]
 
-    def _prices(self, kind: str, options: Mapping, costs: CostModel) -> tuple[CostModel | LatencyModel, float]:
+    def _prices(self, target: TimedTarget, costs: CostModel) -> tuple[CostModel | LatencyModel, float]:
         """Prices of widths in a budget's quantity, and the tolerance to which a ratio is worth searching."""
-        if kind in costs.total:
+        if target.quantity in costs.total:
             return costs, 1e-4
-        if kind != 'latency':
-            raise ValueError(f'target: knows params, flops and latency, got {kind!r}')
         if any(self.dense(group) > group.width for group in self.groups):
             raise ValueError(
                 'target: latency is measured against the network as it is, and this '
                 'one is cut in steps; give flops or params, or no pruning.schedule'
             )
-        return LatencyModel(self.scope, self.groups, **options), 1e-2
+        return LatencyModel(self.scope, self.groups, **target.measurement), 1e-2
 
     def _ruled(
         self, group: ChannelGroup, count: int, ratio: float | None = None, fraction: float | None = None

@@ -23,10 +23,22 @@ def test_ratio_outside_the_range(name, ratio):
 
 
 @pytest.mark.parametrize(
-    'target', [{'flops': 0}, {'flops': 1.1}, {'flops': '0.5'}, {}, 0.5, {'flops': 0.5, 'params': 0.5}]
+    ('target', 'message'),
+    [
+        ({'flops': 0}, r'^target\.flops: a number in \(0, 1\]'),
+        ({'flops': 1.1}, r'^target\.flops: a number in \(0, 1\]'),
+        ({'flops': '0.5'}, r'^target\.flops: a number in \(0, 1\]'),
+        ({}, '^target: give one quantity'),
+        (0.5, '^target: one quantity'),
+        ({'flops': 0.5, 'params': 0.5}, '^target: give one quantity'),
+        ({'flop': 0.5}, r"^target\.flop: unknown, did you mean 'flops'\? known keys: flops, latency, params"),
+        ({'ratio': 0.5}, r'^target\.ratio: unknown'),
+        ({'flops': 0.5, 'threads': 1}, r'^target\.threads: says how latency is measured, and the target is flops'),
+        ({'latency': 0.5, 'threads': 0}, r'^target\.threads: a whole number of at least 1'),
+    ],
 )
-def test_target_out_of_range(target):
-    with pytest.raises(ValueError, match=r'^target: .*\(0, 1\]'):
+def test_a_wrong_target_is_named(target, message):
+    with pytest.raises(ValueError, match=message):
         build('Uniform', target=target)
 
 

@@ -259,8 +259,11 @@ def test_a_saved_choice_for_another_network_is_refused(tmp_path):
     [
         (dict(threshold=1.2), 'threshold'),
         (dict(threshold=0.7, target=dict(flops=0.5)), 'not both'),
-        (dict(target=dict(latency=0.5)), r'^pruner\.criterion\.target: '),
-        (dict(target=dict(flops=0)), r'^pruner\.criterion\.target: '),
+        (
+            dict(target=dict(latency=0.5)),
+            r'^pruner\.criterion\.target\.latency: unknown; known keys: flops, params, ratio',
+        ),
+        (dict(target=dict(flops=0)), r'^pruner\.criterion\.target\.flops: a number in'),
         (dict(target=0.5), r'^pruner\.criterion\.target: '),
         (dict(group_reduce='sum'), 'group_reduce'),
         (dict(inputs='photos'), 'inputs'),

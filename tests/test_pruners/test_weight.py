@@ -179,7 +179,7 @@ def test_kept_layers_and_layers_that_do_not_run(images):
     [
         (dict(keep=['head.*']), r"^keep: the pattern 'head\.\*' matches no module"),
         (dict(keep=['*']), 'target: no conv or linear layer in it runs and may be pruned'),
-        (dict(target=dict(latency=0.5)), r'^allocator\.target: knows params and flops'),
+        (dict(target=dict(latency=0.5)), r'^allocator\.target\.latency: masks do not make'),
         (dict(ratio=1.0), r'^allocator\.ratio: .*in \[0, 1\) or None, got 1\.0'),
         (dict(allocator='Unifrom'), r"^allocator\.type.*'Unifrom' is unknown"),
     ],

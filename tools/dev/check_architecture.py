@@ -144,7 +144,8 @@ def attributes(tree: ast.Module) -> Iterator[tuple[ast.expr, str, int]]:
         if isinstance(node, ast.Attribute):
             yield node.value, node.attr, node.lineno
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ('getattr', 'setattr', 'hasattr', 'delattr'):
-            yield node.args[0], getattr(node.args[1], 'value', ''), node.lineno
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ''
+            yield node.args[0], name, node.lineno
 
 
 def own_names(tree: ast.Module) -> Iterator[str]:
