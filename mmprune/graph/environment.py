@@ -60,7 +60,11 @@ def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def protected(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Buffers, modes and random generators put back exactly on exit, whatever a forward pass does to them."""
+    """Weights, buffers, modes and random numbers put back exactly on exit, whatever a forward pass does to them.
+
+    Some networks write to their weights in training mode (a momentum encoder, say).
+    """
+    weights = [(parameter, parameter.detach().clone()) for parameter in model.parameters()]
     buffers = [
         (module, name, tensor, None if tensor is None else tensor.clone())
         for module in model.modules()
@@ -74,6 +78,9 @@ def protected(model: nn.Module, seed: int = 0) -> Iterator[None]:
             yield
         finally:
             with torch.no_grad():
+                for parameter, value in weights:
+                    if not _same(parameter, value):
+                        parameter.data = value
                 for module, name, tensor, value in buffers:
                     if tensor is not None and not _same(tensor, value):
                         tensor.copy_(value)

@@ -106,6 +106,16 @@ class Scope:
             except HeadError as error:
                 raise ConfigError(f'target: {error}') from error
 
+    def left_out(self) -> list[str]:
+        """Children of a host that its ``forward`` here leaves out, and that see nothing but what that returns."""
+        if not isinstance(self.model, BaseModel):
+            return []
+        inside = {target.split('.')[0] for target in self.targets}
+        heads = heads_of(self.model) if is_detector(self.model) and self.forward == self.model.extract_feat else []
+        return [
+            name for name, _ in self.model.named_children() if name in heads or not ('' in inside or name in inside)
+        ]
+
     def probe_input(self) -> Example:
         """An input like the example, but random: constant images hide mistakes."""
         generator = torch.Generator().manual_seed(0)

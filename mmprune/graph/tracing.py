@@ -13,7 +13,9 @@ from typing import Any
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from mmprune.errors import ConfigError
 from mmprune.graph.environment import neutral_surroundings
 
 #: One batch of input: a tensor, positional arguments, or keyword arguments.
@@ -91,7 +93,7 @@ def real_maps(outputs: object) -> list[Tensor]:
     return [
         tensor
         for tensor in flatten_tensors(outputs)
-        if tensor.is_floating_point() and tensor.dim() > 1 and tensor.layout == torch.strided
+        if tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() and tensor.layout == torch.strided
     ]
 
 
@@ -144,6 +146,20 @@ def tracing_mode(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(flag)
 
 
+class Following(TorchFunctionMode):
+    """Lets autograd follow what a network detaches or does without gradients: channels go that way all the same."""
+
+    def __torch_function__(
+        self, func: Callable, types: Iterable[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Hand tensors through where they would be detached; leave gradients on."""
+        if func in (torch.detach, Tensor.detach, Tensor.data.__get__):  # type: ignore[attr-defined]
+            return args[0]
+        if func.__name__ == '_set_grad_enabled':
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 class TracedModel(nn.Module):
     """The part of a model that ``forward`` runs, with a probe behind every output.
 
@@ -160,12 +176,17 @@ class TracedModel(nn.Module):
             self._order.setdefault(module, len(self._order))
 
         with torch.no_grad(), watching(model.modules(), record):
-            outputs = real_maps(forward(example))
-        if not outputs:
-            raise ValueError('the traced part returns no tensor of real numbers')
+            outputs = flatten_tensors(forward(example))
+        if not any(out.is_floating_point() or out.is_complex() for out in outputs):
+            raise ConfigError(
+                'example_input: the network returns no tensor of real numbers for it, so its channels cannot be '
+                'followed; let it return its scores, too'
+            )
+        outputs = real_maps(outputs)
         self.probes = nn.ModuleList(
-            nn.Conv2d(out.shape[1], 1, 1) if out.dim() == 4 else nn.Linear(out.shape[-1], 1) for out in outputs
-        ).to(outputs[0])
+            (nn.Conv2d(out.shape[1], 1, 1) if out.dim() == 4 else nn.Linear(out.shape[-1], 1)).to(out)
+            for out in outputs
+        )
 
     def execution_order(self) -> dict[nn.Module, int]:
         """Rank of every module that ran, in the order in which they (first) finished."""
@@ -176,6 +197,19 @@ class TracedModel(nn.Module):
         return self
 
     def forward(self, example: Example) -> list[Tensor]:
-        """The probes' views of all outputs."""
-        outputs = real_maps(self._forward(example))
-        return [probe(out) for probe, out in zip(self.probes, outputs)]
+        """The probes' views of all outputs that can hold channels, and those others that autograd knows."""
+        try:
+            with Following():
+                outputs = flatten_tensors(self._forward(example))
+        except RuntimeError:  # what writes to its weights in a forward pass cannot be followed so
+            outputs = flatten_tensors(self._forward(example))
+        if any(out.is_inference() for out in outputs):
+            raise ConfigError(
+                'model: its forward runs under torch.inference_mode(), where its channels cannot be followed; use '
+                'torch.no_grad() there'
+            )
+        probed = {id(out) for out in real_maps(outputs)}
+        return [
+            *(probe(out) for probe, out in zip(self.probes, real_maps(outputs))),
+            *(out for out in outputs if id(out) not in probed and out.numel() and out.grad_fn is not None),
+        ]

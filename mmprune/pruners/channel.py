@@ -18,6 +18,7 @@ from mmprune.graph.group import ChannelGroup
 from mmprune.graph.patterns import check_patterns, describe
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
+from mmprune.graph.unseen import keep_unseen
 from mmprune.graph.verify import refuse_wrong_groups
 from mmprune.options import Count, PartConfig, Ratio, under
 from mmprune.pruners.base import Images, Pruner
@@ -99,8 +100,9 @@ class ChannelPruner(Pruner):
             if group.reason == OUTPUT and scope.unseen:
                 group.reason = f'feeds heads that cannot be traced: {scope.unseen}'
         _keep_former_grouped_convs(scope.model, groups)
-        refuse_wrong_groups(scope.model, scope.forward, scope.probe_input(), groups)
-        return scope, groups
+        probe, elsewhere = scope.probe_input(), scope.left_out()
+        refuse_wrong_groups(scope.model, scope.forward, probe, groups)
+        return scope, [*groups, *keep_unseen(scope.model, scope.forward, probe, scope.targets, groups, elsewhere)]
 
     def _row(self, group: ChannelGroup, keep: Tensor | None) -> LayerRow:
         names = [member.name for member in group.members()]

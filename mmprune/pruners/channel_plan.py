@@ -11,6 +11,7 @@ from torch import Tensor
 from mmprune.checkpoint.record import record_cut
 from mmprune.graph.group import ChannelGroup, removed_channels
 from mmprune.graph.site import Site
+from mmprune.graph.unseen import training_problem
 from mmprune.graph.verify import TOLERANCE, slice_groups, slicing_error
 from mmprune.pruners.base import Images, Plan
 from mmprune.restorers.base import Restorer
@@ -66,6 +67,11 @@ class ChannelPlan(Plan):
             raise RuntimeError(
                 f'the sliced network is not the zeroed dense one ({problem}); this is a defect of mmprune '
                 'or of the traced coupling, and the network was left whole'
+            )
+        if problem := training_problem(model, self.scope.forward, self.scope.probe_input(), self.groups, self.keeps):
+            raise RuntimeError(
+                f'the sliced network does not run in training mode ({problem}); this is a defect of mmprune, and the '
+                'network was left whole'
             )
         self._note()
         slice_groups(model, self.groups, self.keeps).make_final()
