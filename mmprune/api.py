@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 
 from torch import nn
@@ -15,6 +14,7 @@ from mmprune.pruners.base import Pruner
 from mmprune.registry import PRUNERS, RESTORERS, build_part
 from mmprune.report.report import Report
 from mmprune.restorers.base import Restorer
+from mmprune.surgery.plain import copy_of
 
 
 def prune(
@@ -63,7 +63,7 @@ def prune(
     restorer = pruner.default_restorer if restorer == 'default' else restorer
     restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
     if dry_run:
-        model = copy.deepcopy(model)
+        model = copy_of(model)
     scope = Scope.of(model, example_input, target)
     images = as_source(images, scope.example, scope.model)
     pipeline = Pipeline(scope, pruner, restorer, evaluate, images, clock_s=clock_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import flatten_tensors, tracing_mode
 from mmprune.graph.verify import difference
 from mmprune.surgery.masking import remove_masks
+from mmprune.surgery.plain import copy_of
 
 #: Largest difference of an output, relative to its largest value, between PyTorch and the written file.
 TOLERANCE = 1e-4
@@ -89,7 +89,7 @@ def export(
     """
     if format not in FORMATS:
         raise ExportError(f'--format: one of {", ".join(FORMATS)}, got {format!r}')
-    model = copy.deepcopy(model)
+    model = copy_of(model)
     model.eval()  # not chained: backbones of the hosts return None
     remove_masks(model)
     scope = Scope.of(model, example)

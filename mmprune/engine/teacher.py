@@ -16,6 +16,7 @@ from mmprune.engine.runner import checkpoint_of
 from mmprune.errors import ConfigError
 from mmprune.graph.program import unwrap
 from mmprune.storage.files import write_atomically
+from mmprune.surgery.plain import copy_of
 
 #: In the work dir; written before anything is cut, so that no checkpoint of the run can be without it.
 FILE = 'teacher.pth'
@@ -32,7 +33,7 @@ def fingerprint(model: nn.Module) -> str:
 
 def keep_teacher(runner: Runner) -> nn.Module:
     """A copy of the network as it is now, also written to the work dir."""
-    teacher = copy.deepcopy(unwrap(runner.model)).eval()
+    teacher = copy_of(unwrap(runner.model)).eval()
     if is_main_process():
         save(teacher, Path(runner.work_dir) / FILE, meta={'fingerprint': fingerprint(teacher)})
     barrier()

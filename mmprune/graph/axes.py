@@ -17,7 +17,7 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Spread:
-    """Where channels lie among the features of a flattened map.
+    """The place of channels among the features of a flattened map.
 
     Attributes:
         before: Product of the flattened axes before the channels'.
@@ -198,7 +198,7 @@ def _sizes_before(node: Node) -> tuple[int, ...]:
 
 
 def _merge(before: Sequence[int], after: Sequence[int], axis: int) -> tuple[int, Spread] | None:
-    """Where a reshape puts an axis: the new axis, and how the old one lies therein; None if it is cut up."""
+    """The axis into which a reshape puts an axis, and how the old one lies therein; None if it is cut up."""
     i = j = 0
     while i < len(before) and j < len(after):
         first, start, left, right = i, j, before[i], after[j]

@@ -1,4 +1,4 @@
-"""Why a channel group cannot be cut: what happened to its channels between producers and readers."""
+"""The cause for which a channel group cannot be cut: what happened to its channels on the way to their readers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Cause:
         return f'its channels reach the outputs past the layers that read them ({problem})'
 
     def _at(self, member: Member, expected: dict, got: dict) -> str:
-        """What is wrong at one reader; empty if it sees and gives what it should."""
+        """The fault at one reader; empty if it sees and gives what it should."""
         module, (whole, output), (left, result) = member.module, expected[member.module], got[member.module]
         axis = channels_axis(module, whole)
         gone = member.removed_channels(self._keep)
@@ -91,7 +91,7 @@ class Cause:
         return ''
 
     def _on_the_way(self, member: Member, kept: Tensor) -> str:
-        """Which channels at a reader change with one that goes: others than those it was traced to?"""
+        """The fault between producers and a reader: which of its channels change with one that goes?"""
         before = self._seen(self._dense)[0][member.module][0]
         axis = channels_axis(member.module, before)
         for unit in sorted(set(range(self._group.width)) - set(self._keep.tolist()))[:MOST_SHAKEN]:

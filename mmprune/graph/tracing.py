@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmprune.errors import ConfigError
 from mmprune.graph.environment import neutral_surroundings
+from mmprune.surgery.plain import results_held
 
 #: One batch of input: a tensor, positional arguments, or keyword arguments.
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -128,7 +129,7 @@ def tracing_mode(model: nn.Module) -> Iterator[None]:
     training = {module: module.training for module in model.modules()}
     wanted = {p: p.requires_grad for p in model.parameters() if p.is_floating_point() or p.is_complex()}
     checkpointed = [module for module in model.modules() if getattr(module, 'with_cp', False) is True]
-    with neutral_surroundings(model):
+    with neutral_surroundings(model), results_held(model):
         try:
             for module in training:
                 module.training = False

@@ -51,7 +51,7 @@ def _hide(removed: Tensor, module: nn.Module, args: tuple, kwargs: dict) -> tupl
 
 @contextmanager
 def prints_of_readers(groups: Sequence[ChannelGroup], keeps: Keeps, is_sliced: bool) -> Iterator[list[Tensor]]:
-    """What readers see of the channels that stay, call by call: mean and mean square of every channel.
+    """The channels that stay, as readers see them, call by call: mean and mean square of every channel.
 
     Outputs alone would forgive a mistake that later layers weaken below rounding.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from mmprune.graph.tracing import Example, tracing_mode, watching
 from mmprune.graph.verify import slice_groups
 from mmprune.measure.stopwatch import Stopwatch, elapsed_ms, in_turn, threads
 from mmprune.options import Count, wrong_argument
+from mmprune.surgery.plain import copy_of
 
 #: Widths that are no multiple of this are slow in onnxruntime and on tensor cores.
 FAST_MULTIPLE = 8
@@ -101,7 +101,7 @@ class LatencyModel:
     def __post_init__(self) -> None:
         if reason := wrong_argument(LatencyModel, dict(shape=self.shape, threads=self.threads, runs=self.runs)):
             raise ConfigError(f'target.{reason}')
-        dense = copy.deepcopy(self.scope.model)
+        dense = copy_of(self.scope.model)
         example = self.scope.probe_input()
         if self.shape is not None:
             if not isinstance(example, Tensor) or len(self.shape) != example.dim():

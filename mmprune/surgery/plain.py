@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
 #: Tensors that a cut or a repair writes.
@@ -67,8 +68,9 @@ class PlainLayers:
 
 def computed_by(module: nn.Module, key: str = 'weight') -> str:
     """Name of the maker of a ``weight`` or ``bias`` that is computed at every pass; empty if there is none."""
-    if parametrize.is_parametrized(module, key):
-        return ', '.join(_spoken(type(part).__name__) for part in module.parametrizations[key])
+    parametrizations = module._modules.get('parametrizations')
+    if isinstance(parametrizations, nn.ModuleDict) and key in parametrizations:
+        return ', '.join(_spoken(type(part).__name__) for part in parametrizations[key].children())
     for hook in module._forward_pre_hooks.values():
         owner = getattr(hook, '__self__', hook)
         if getattr(owner, '_tensor_name', None) == key and isinstance(owner, BasePruningMethod):
@@ -110,3 +112,33 @@ def _span(tensor: Tensor) -> tuple[int, int, int] | None:
     last = sum(int(stride) * (int(size) - 1) for stride, size in zip(tensor.stride(), tensor.shape))
     start = int(tensor.storage_offset()) * tensor.element_size()
     return storage, start, start + (last + 1) * tensor.element_size()
+
+
+def _results(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    """Tensors that hooks leave as attributes of modules: weights computed in the old way, of the latest pass."""
+    return [
+        (module, key, value)
+        for module in (model.modules() if isinstance(model, nn.Module) else ())
+        if module._forward_pre_hooks
+        for key, value in vars(module).items()
+        if isinstance(value, Tensor)
+    ]
+
+
+@contextmanager
+def results_held(model: nn.Module) -> Iterator[None]:
+    """Weights that hooks compute at every pass are, after the context, the very tensors that they were before."""
+    before = _results(model)
+    try:
+        yield
+    finally:
+        for module, key, value in before:
+            vars(module)[key] = value
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy, also of networks with weights that hooks have computed with gradients: these cannot be copied."""
+    with results_held(model):
+        for module, key, value in _results(model):
+            vars(module)[key] = value.detach()
+        return copy.deepcopy(model)
