@@ -223,7 +223,7 @@ def test_computed_layers_go_on_learning_after_a_cut(name):
     torch.manual_seed(0)
     net, example = COMPUTED[name]().eval(), torch.randn(2, 3, 16, 16)
     keys = list(net.state_dict())
-    expected = {key for key in gradients(net, example)}
+    expected = set(gradients(net, example))
     report = mmprune.prune(net, example, pruner=PRUNER)
     assert list(net.state_dict()) == keys and any(row.after < row.before for row in report.layers)
     assert set(gradients(net, example)) == expected
