@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from mmprune.surgery.noted_widths import stale_widths
 from mmprune.surgery.plain import computed_by
 
 MASK = 'weight_mask'
@@ -50,6 +51,10 @@ class Undo:
                 dict(module._buffers),
                 set(module._non_persistent_buffers_set),
             )
+
+    def before(self) -> dict[nn.Module, dict[str, Any]]:
+        """The attributes of every touched module, as they were."""
+        return {module: saved.attributes for module, saved in self._saved.items()}
 
     def take_back(self) -> None:
         """Bring every touched module back to the state before: the same objects, in the same order."""
@@ -199,19 +204,10 @@ def keep_inputs(module: nn.Module, keep: Tensor, undo: Undo) -> None:
     _set(module, undo, in_channels=count)
 
 
-def sync_wrappers(model: nn.Module, undo: Undo) -> None:
-    """Make mmcv's ``ConvModule``-like wrappers, which copy a conv's widths, say what their conv says."""
-    for module in model.modules():
-        conv = module._modules.get('conv')
-        if not isinstance(conv, _ConvNd) or isinstance(module, _ConvNd):
-            continue
-        for name in ('in_channels', 'out_channels', 'groups'):
-            if (
-                isinstance(getattr(module, name, None), int)
-                and hasattr(module, 'norm_cfg')
-                and getattr(module, name) != getattr(conv, name)
-            ):
-                _set(module, undo, **{name: getattr(conv, name)})
+def sync_noted_widths(model: nn.Module, undo: Undo) -> None:
+    """Make modules that note their layers' widths, as mmcv's ``ConvModule`` does, say what these have after a cut."""
+    for module, name, value in list(stale_widths(model, undo.before())):
+        _set(module, undo, **{name: value})
 
 
 def complement(channels: Tensor, width: int) -> Tensor:
@@ -255,7 +251,7 @@ def slice_channels(model: nn.Module, outputs: Mapping[nn.Module, Tensor], inputs
         for module, removed in outputs.items():
             if len(removed):
                 keep_outputs(module, complement(removed, widths(module)[0]), undo)
-        sync_wrappers(model, undo)
+        sync_noted_widths(model, undo)
     except Exception:
         undo.take_back()
         raise

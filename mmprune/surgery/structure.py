@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmprune.errors import StructureError
-from mmprune.surgery.slicing import Undo, keep_inputs, keep_outputs, sync_wrappers, tells_width, widths
+from mmprune.surgery.slicing import Undo, keep_inputs, keep_outputs, sync_noted_widths, tells_width, widths
 
 VERSION = 1
 #: Widths beyond this are no widths.
@@ -151,7 +151,7 @@ class Structure:
                     keep_inputs(module, kept.inputs, undo)
                 if kept.outputs is not None:
                     keep_outputs(module, kept.outputs, undo)
-            sync_wrappers(model, undo)
+            sync_noted_widths(model, undo)
             undo.make_final()
         except Exception as error:
             undo.take_back()
