@@ -4,6 +4,7 @@ Importing it registers its parts and calls :func:`register_loaders`, nothing els
 """
 
 from mmprune.api import prune
+from mmprune.checkpoint.mending import mend
 from mmprune.checkpoint.mm_loaders import register_loaders
 from mmprune.checkpoint.state import load, save
 from mmprune.errors import CheckpointError, ConfigError, GraphError, StructureError
@@ -16,6 +17,7 @@ __all__ = [
     'StructureError',
     '__version__',
     'load',
+    'mend',
     'prune',
     'register_loaders',
     'save',

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmprune.checkpoint.names import aligned, plain_name
+from mmprune.checkpoint.names import WRAPPERS, aligned, plain_name
 from mmprune.checkpoint.taking import part_of, records_in
 from mmprune.errors import CheckpointError
 
@@ -59,11 +59,11 @@ def weights_for(model: nn.Module, checkpoint: Mapping[str, Any], path: str, key:
         found = {key: found[key]}
     if not found:
         raise CheckpointError(f'{path}: holds no weights; its keys are {_quoted(checkpoint)}')
-    own = set(model.state_dict())
+    own, ours = set(model.state_dict()), _counters(model)
     ranked = sorted(found, key=_rank)
     fitting = {}
     for place in ranked:
-        state = _fitted(found[place], model, own)
+        state = _fitted(found[place], model, own, ours)
         if own <= set(state):
             fitting[place] = state
     if len(fitting) > 1 and next(iter(fitting)) not in ('', 'state_dict'):
@@ -75,7 +75,7 @@ def weights_for(model: nn.Module, checkpoint: Mapping[str, Any], path: str, key:
         )
     if fitting:
         return next(iter(fitting.values()))
-    best = max(ranked, key=lambda place: len(own & set(_fitted(found[place], model, own))))
+    best = max(ranked, key=lambda place: len(own & set(_fitted(found[place], model, own, ours))))
     _explain_part(found[best], own, path)
     return found[best]
 
@@ -84,20 +84,38 @@ def _quoted(names: Mapping[str, Any]) -> str:
     return ', '.join(repr(name) for name in names)[:200]
 
 
-def _fitted(state: Mapping[str, Any], model: nn.Module, own: set[str]) -> Mapping[str, Any]:
+def _counters(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers of wrappers, as averages count their steps; a file of what is wrapped does not have them."""
+    found, prefix = {}, ''
+    while len(model._modules) == 1 and set(model._modules) <= WRAPPERS and not model._parameters:
+        found.update({prefix + name: buffer for name, buffer in model._buffers.items() if buffer is not None})
+        (name,) = model._modules
+        model, prefix = model.get_submodule(name), f'{prefix}{name}.'
+    return found
+
+
+def _fitted(
+    state: Mapping[str, Any], model: nn.Module, own: set[str], ours: Mapping[str, Tensor]
+) -> Mapping[str, Any]:
     """With the model's names, without what is beside its weights."""
     fitted = aligned(state, model)
-    if not own <= set(fitted):
+    if not own - set(ours) <= set(fitted):
         plain = _plain(state)
-        prefix = _prefix(plain, {plain_name(name) for name in own})
-        fitted = aligned(part_of(plain, prefix), model) if prefix else fitted
+        prefixes = _prefixes(plain, {plain_name(name) for name in own - set(ours)})
+        fitted = aligned(part_of(plain, prefixes[0]), model) if len(prefixes) == 1 else fitted
     result: Any = OrderedDict(
         (key, value)
         for key, value in fitted.items()
-        if key in own or (isinstance(value, Tensor) and (fitted is state or '.' in key))
+        if key in own or (isinstance(value, Tensor) and not _is_count(value))
     )
+    result.update({name: buffer for name, buffer in ours.items() if name in own and name not in result})
     result._metadata = getattr(fitted, '_metadata', OrderedDict())
     return result
+
+
+def _is_count(tensor: Tensor) -> bool:
+    """One whole number, as averages write how often they were updated."""
+    return tensor.numel() == 1 and not tensor.is_floating_point()
 
 
 def _plain(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,22 +126,32 @@ def _plain(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return plain
 
 
-def _prefix(state: Mapping[str, Any], own: set[str]) -> str:
-    """Under which a state dict of a larger network has all tensors of a model; '' if there is none."""
+def _prefixes(state: Mapping[str, Any], own: set[str]) -> list[str]:
+    """All under which a state dict of a larger network has every tensor of a model."""
     last = max(own, key=len, default='')
-    for key in state:
-        if last and key.endswith(f'.{last}') and all(key[: -len(last)] + name in state for name in own):
-            return key[: -len(last)]
-    return ''
+    starts = [key[: -len(last)] for key in state if last and key.endswith(f'.{last}')]
+    return [start for start in starts if all(start + name in state for name in own)]
 
 
 def _explain_part(state: Mapping[str, Any], own: set[str], path: str) -> None:
-    """Raise if a state dict is of one part of the model alone."""
-    names = {plain_name(name) for name in state if isinstance(state[name], Tensor)}
-    prefix = _prefix(dict.fromkeys(plain_name(name) for name in own), names)
-    if prefix:
-        part = prefix.rstrip('.')
-        raise CheckpointError(f'{path}: is of {part} alone: write mmprune.load(model.{part}, path)')
+    """Raise if a state dict is of one part of the model alone, or the model may be any of several parts of it."""
+    names, plain = {plain_name(name) for name in state if isinstance(state[name], Tensor)}, set(map(plain_name, own))
+    parts = [repr(prefix.rstrip('.')) for prefix in _prefixes(dict.fromkeys(plain), names)]
+    if parts:
+        raise CheckpointError(
+            f'{path}: is of a part of this network alone ({_some(parts)}): load it into that part, '
+            'mmprune.load(model.<part>, path)'
+        )
+    parts = [repr(prefix.rstrip('.')) for prefix in _prefixes(dict.fromkeys(names), plain)]
+    if parts:
+        raise CheckpointError(
+            f'{path}: has several parts with such tensors ({_some(parts)}): load all of the network, '
+            'mmprune.load(model, path)'
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
 
 
 def why_not(model: nn.Module, state: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ def structure_of(model: nn.Module) -> Structure | None:
     gone = {name: kept for name, kept in noted.items() if name not in modules or widths_of(modules[name]) is None}
     if gone:
         for name, module in modules.items():
-            if name not in found and not hasattr(module, '_mmprune_structure') and widths_of(module):
+            if name not in found and '_mmprune_structure' not in vars(module) and widths_of(module):
                 heir = _inherited(name, module, found, gone)
                 if heir:
                     found[name] = heir
@@ -48,7 +48,7 @@ def structure_of(model: nn.Module) -> Structure | None:
 
 
 def _records(module: nn.Module) -> Mapping[str, KeptChannels]:
-    structure = getattr(module, '_mmprune_structure', None)
+    structure = vars(module).get('_mmprune_structure')  # compiled modules hand out attributes of what they wrap
     return structure.modules if isinstance(structure, Structure) else {}
 
 
@@ -93,10 +93,10 @@ def set_structure(model: nn.Module, structure: Structure) -> None:
     """
     for name, module in model.named_modules():
         part = structure.part(name)
-        if part or widths_of(module) or hasattr(module, '_mmprune_structure'):
-            module._mmprune_structure = part
-        if part and not getattr(module, '_mmprune_writes', False):
-            module._mmprune_writes = True
+        if part or widths_of(module) or '_mmprune_structure' in vars(module):
+            vars(module)['_mmprune_structure'] = part
+        if part and '_mmprune_writes' not in vars(module):
+            vars(module)['_mmprune_writes'] = True
             module._register_state_dict_hook(_write_structure)
 
 

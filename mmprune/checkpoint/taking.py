@@ -107,7 +107,7 @@ def _structure_for(model: nn.Module, records: Mapping[str, str], is_part: bool) 
             name = '.'.join(filter(None, (above, name)))
             if is_part and name and name.split('.')[0] not in model._modules:
                 continue
-            if name not in modules:
+            if name not in modules or widths_of(modules[name]) is None:  # a wrapper may stand there
                 if plain_name(name) not in plain:
                     raise StructureError(f'the structure names the module {name!r}, which this network does not have')
                 name = plain[plain_name(name)]

@@ -1,4 +1,4 @@
-"""Rebuilding of what a runner made for the old widths: DDP, moving averages, the optimiser's memory."""
+"""Rebuilding of what a runner made for the old widths: DDP and moving averages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from contextlib import ExitStack, contextmanager
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmprune.checkpoint.mending import mend, reconnect
+from mmprune.checkpoint.record import structure_of
 from mmprune.distillation.wrapper import DistillationWrapper
 from mmprune.engine.runner import hooks_paused
 from mmprune.errors import ConfigError
 from mmprune.graph.program import unwrap
-from mmprune.surgery.masking import apply_mask, masks
 
 
 def take_off_wrapper(runner: Runner) -> nn.Module:
@@ -62,10 +63,11 @@ def restart_averages(runner: Runner) -> None:
 
 
 def reconnect_averages(runner: Runner) -> None:
-    """After a load that cut the copies, let them average their new tensors and not those of the old widths."""
+    """After a load that cut the network, let EMA hooks average its new tensors and not those of the old widths."""
     for hook in average_hooks(runner):
-        copy = hook.ema_model
-        copy.avg_parameters = copy.module.state_dict() if copy.update_buffers else dict(copy.module.named_parameters())
+        if structure_of(hook.ema_model.module) is None:
+            mend(unwrap(runner.model), averages=hook.ema_model)
+        reconnect(hook.ema_model)
 
 
 @contextmanager
@@ -76,21 +78,6 @@ def averaged(runner: Runner) -> Iterator[None]:
             hook._swap_ema_parameters()
             stack.callback(hook._swap_ema_parameters)
         yield
-
-
-def forget_stale_state(runner: Runner) -> None:
-    """Drop optimiser state (momentum) of parameters that changed their shape, and zero it where weights are masked."""
-    state = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'state', {})
-    for parameter, entries in state.items():
-        if any(isinstance(v, Tensor) and v.dim() and v.shape != parameter.shape for v in entries.values()):
-            entries.clear()
-    model = unwrap(runner.model)
-    for name, mask in masks(model).items():
-        module = model.get_submodule(name)
-        apply_mask(module)
-        for value in state.get(module.weight, {}).values():
-            if isinstance(value, Tensor) and value.shape == mask.shape:
-                value.mul_(mask)
 
 
 def fresh_optimizer(runner: Runner) -> None:

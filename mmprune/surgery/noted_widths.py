@@ -1,4 +1,4 @@
-"""Widths that hosts note beside their layers, and use when they rebuild them: re-parametrised blocks, conv wrappers."""
+"""Widths that hosts note beside their layers, and use when they rebuild them, as re-parametrised blocks do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def stale_widths(
     Yields:
         Module, name and new value; to be set by whoever can take it back.
     """
-    layers = {module: before.get(module) for module in model.modules() if isinstance(module, (_ConvNd, nn.Linear))}
+    layers: dict[nn.Module, Mapping[str, Any] | None] = {
+        module: before.get(module) for module in model.modules() if isinstance(module, (_ConvNd, nn.Linear))
+    }
     cut = {module for module in layers if layers[module]}
     for module in model.modules():
         if module in layers or not module._modules:

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmprune.checkpoint.mending import mend
 from mmprune.engine.config import has_weights
 from mmprune.engine.hooks.distillation_hook import DistillationHook
 from mmprune.engine.hooks.report_hook import ReportHook
@@ -21,7 +22,6 @@ from mmprune.engine.inputs import input_hashes
 from mmprune.engine.rebuild import (
     averaged,
     averages_paused,
-    forget_stale_state,
     fresh_optimizer,
     reconnect_averages,
     restart_averages,
@@ -163,7 +163,7 @@ class PruningHook(Hook):
             row.reason = row.reason if row.after == row.before else ''
         rewrap(runner)
         restart_averages(runner)
-        forget_stale_state(runner)
+        mend(unwrap(runner.model), optimizer=getattr(runner.optim_wrapper, 'optimizer', ()))
         if self.settings.schedule.fresh_optimizer and step > 0:
             fresh_optimizer(runner)
         if step == 0 and is_main_process():  # an earlier run's last checkpoint is not this run's
