@@ -63,9 +63,7 @@ def forget_stale_state(model: nn.Module, optimizer: Optimizer | None) -> None:
 
 def _first_state(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
     """State that an optimiser of this kind makes when it is made, as Adagrad does."""
-    options = next(
-        group for group in optimizer.param_groups if any(parameter is member for member in group['params'])
-    )
+    options = next(group for group in optimizer.param_groups if any(parameter is member for member in group['params']))
     try:
         fresh = type(optimizer)([parameter], **{key: options[key] for key in optimizer.defaults})
     except (TypeError, ValueError, KeyError):  # made in another way; then nothing is known
