@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import nn
 
+from mmprune.errors import ConfigError
+from mmprune.graph.program import unwrap
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import Example
 from mmprune.images import ImageSource, as_source
@@ -17,6 +20,7 @@ from mmprune.restorers.base import Restorer
 from mmprune.surgery.plain import copy_of
 
 
+@torch.inference_mode(False)  # what is made in inference mode could never be trained
 def prune(
     model: nn.Module,
     example_input: Example,
@@ -33,8 +37,9 @@ def prune(
 
     Args:
         model: The network; any ``nn.Module``, mm or not.
-        example_input: One batch for it: a tensor (mm models: images of shape (N, C, H, W)), a tuple of positional or a
-            dict of keyword arguments.
+        example_input: One batch for it: a tensor (mm models: images of shape (N, C, H, W)), or any other object that
+            is the one argument; a tuple of positional or a dict of keyword arguments. Constant images are replaced by
+            noise where the network's behaviour is looked at; values that vary are used as they are.
         target: Module path(s) inside which channels or weights may go; '' is the whole model.
         pruner: E.g. ``dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3))``.
         restorer: E.g. ``'LBYL'``; None leaves the network as cut. 'default' is the pruner's own choice, which needs
@@ -63,10 +68,21 @@ def prune(
     restorer = pruner.default_restorer if restorer == 'default' else restorer
     restorer = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
     if dry_run:
-        model = copy_of(model)
+        model = _copy(unwrap(model))
     scope = Scope.of(model, example_input, target)
     images = as_source(images, scope.example, scope.model)
     pipeline = Pipeline(scope, pruner, restorer, evaluate, images, clock_s=clock_s)
     pipeline.report.seed = seed
     pipeline.run()
     return pipeline.report
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy_of(model)
+    except Exception as error:  # whatever a user's attributes raise when they are copied
+        told = (str(error).strip().splitlines() or [''])[0]
+        raise ConfigError(
+            f'dry_run: {type(model).__name__} cannot be copied ({told:.200}); a tensor with a gradient graph that a '
+            'hook keeps in an attribute is the usual reason'
+        ) from error

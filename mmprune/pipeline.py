@@ -13,6 +13,7 @@ import torch
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
+from mmprune.graph.tracing import tracing_mode
 from mmprune.images.source import ImageSource
 from mmprune.measure.complexity import Complexity, measure
 from mmprune.measure.health import refuse_bad_numbers, refuse_bad_outputs, weak_layers
@@ -68,7 +69,7 @@ class Pipeline:
             self.report.target = ', '.join(target for target in self.scope.targets if target)
             self.stage('dense', time.perf_counter())
         start = time.perf_counter()
-        with _mistakes_of_input('pruner', self.pruner):
+        with tracing_mode(self.scope.model), _mistakes_of_input('pruner', self.pruner):
             plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
         self.report.layers, seconds = plan.rows, time.perf_counter() - start
         if plan.budget is not None:
@@ -78,14 +79,15 @@ class Pipeline:
         milliseconds = self.report.stages[-1].target_ms * times.ratio if times else 0.0
         if self.restorer is None:
             start = time.perf_counter()
-            plan.apply()
+            with tracing_mode(self.scope.model):
+                plan.apply()
             self._warn_if_slow(self.stage('pruned', start - seconds, plan.note, milliseconds), plan, times)
             return plan
         with plan.trial():
             stage = self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds)
             self._warn_if_slow(stage, plan, times)
         start = time.perf_counter()
-        with _mistakes_of_input('restorer', self.restorer):
+        with tracing_mode(self.scope.model), _mistakes_of_input('restorer', self.restorer):
             plan.apply(self.restorer, self.images)
         refuse_bad_numbers(
             self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and its images'

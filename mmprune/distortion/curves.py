@@ -100,7 +100,8 @@ class CurveMeasurer(Checked):
     def batches(self, scope: Scope, images: ImageSource | None) -> list[Example]:
         """The same batches on every rank."""
         images = None if self.source == 'noise' else images
-        return calibration_batches(scope.example, images, self.num_images, self.batch_size, self.seed)
+        example = scope.example if isinstance(scope.example, Tensor) else scope.probe_input()
+        return calibration_batches(example, images, self.num_images, self.batch_size, self.seed)
 
     def _measure(self, cuts: Sequence[Cut], scope: Scope, batches: list[Example]) -> dict[str, dict]:
         rank, world = get_dist_info()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -11,18 +12,19 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mmprune.errors import ConfigError
-from mmprune.graph.tracing import Example, map_tensors
+from mmprune.graph.tracing import Example, flatten_tensors, map_tensors
 
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside DDP, ``torch.compile`` and the like."""
-    while True:
+    while isinstance(model, nn.Module):
         if '_orig_mod' in dict(model.named_children()):
             model = model.get_submodule('_orig_mod')
         elif is_model_wrapper(model):
             model = model.module
         else:
-            return model
+            break
+    return model
 
 
 def refuse_unworkable(model: nn.Module) -> None:
@@ -80,12 +82,48 @@ class Call:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Call ``model``."""
-        self._model = model
+        """Call ``model``, with the default device of now: what is made in a forward pass belongs there."""
+        self._model, self._device = model, torch.get_default_device()
         self._reading: int | None = None
+        self._written: set[tuple[nn.Module, str]] | None = None
+        self._overwrites = True
 
     def __call__(self, example: Example) -> object:
-        """The module's outputs for an example."""
+        """The module's outputs for an example; buffers and inputs that it writes to are as before afterwards."""
+        given = map_tensors(torch.clone, example) if self._overwrites else example
+        with ExitStack() as stack:
+            if self._device.type not in ('cpu', 'meta'):
+                stack.enter_context(torch.device(self._device))
+            if self._written is None:
+                stack.enter_context(self._finding_out(example, given))
+                return self._call(example)
+            stack.enter_context(_held(self._written))
+            return self._call(given)
+
+    @contextmanager
+    def _finding_out(self, example: Example, copy: Example) -> Iterator[None]:
+        """Note what a forward pass writes to, and put it back."""
+        inputs = list(zip(flatten_tensors(example), flatten_tensors(copy)))
+        versions = [tensor._version for tensor, _ in inputs]
+        buffers = {
+            (module, name): (tensor, tensor._version)
+            for module in self._model.modules()
+            for name, tensor in module.named_buffers(recurse=False)
+        }
+        with _held(buffers):
+            yield
+            self._written = {
+                (module, name)
+                for (module, name), (tensor, version) in buffers.items()
+                if getattr(module, name) is not tensor or tensor._version != version
+            }
+        changed = [pair for pair, version in zip(inputs, versions) if pair[0]._version != version]
+        self._overwrites = bool(changed)
+        with torch.no_grad():
+            for tensor, value in changed:
+                tensor.copy_(value)
+
+    def _call(self, example: Example) -> object:
         readings = list(self._readings(example))
         if len(readings) == 1 or self._reading is not None:
             return readings[min(self._reading or 0, len(readings) - 1)]()
@@ -117,3 +155,18 @@ class Call:
             yield lambda: model(example)
             if isinstance(example, list):
                 yield lambda: model(*example)
+
+
+@contextmanager
+def _held(buffers: Iterable[tuple[nn.Module, str]]) -> Iterator[None]:
+    """Buffers as they are, the same tensors with the same values, after the context, too."""
+    before = [(module, name, tensor := getattr(module, name), tensor.clone()) for module, name in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, tensor, value in before:
+                if getattr(module, name) is not tensor:
+                    setattr(module, name, tensor)
+                if tensor.shape == value.shape and not torch.equal(tensor, value):
+                    tensor.copy_(value)

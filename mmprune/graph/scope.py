@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import torch
 from mmengine.model import BaseModel
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from mmprune.errors import ConfigError
 from mmprune.graph.heads import HeadError, check_heads, forward_with_heads, heads_of
 from mmprune.graph.program import Call, example_like, refuse_unworkable, unwrap
-from mmprune.graph.tracing import Example, Forward, map_tensors, tracing_mode
+from mmprune.graph.tracing import Example, Forward, flatten_tensors, is_finite, map_tensors, tracing_mode, watching
 
 
 def pixel_statistics(model: nn.Module) -> tuple[list[float], list[float]] | None:
@@ -65,6 +67,7 @@ class Scope:
     targets: tuple[str, ...] = ('',)
     forward: Forward = field(default=None)
     unseen: str = ''
+    _probe: Example | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names = dict(self.model.named_modules())
@@ -117,8 +120,74 @@ class Scope:
         ]
 
     def probe_input(self) -> Example:
-        """An input like the example, but random: constant images hide mistakes."""
+        """The example with noise in place of constant images, which would hide mistakes.
+
+        Values that vary stay what they are: they may mean something (boxes, times, masks). Of several constants those
+        are replaced with which the network still runs in the same way.
+
+        Raises:
+            ConfigError: The network does not run on its example.
+        """
+        if self._probe is None:
+            self._probe = self._find_probe()
+        return self._probe
+
+    def _find_probe(self) -> Example:
         generator = torch.Generator().manual_seed(0)
-        return map_tensors(
-            lambda x: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x, self.example
-        )
+        tensors = flatten_tensors(self.example)
+        noise = [torch.randn(x.shape, generator=generator, device='cpu', dtype=torch.float32).to(x) for x in tensors]
+        constant = [n for n, x in enumerate(tensors) if x.is_floating_point() and x.dim() > 1 and _is_constant(x)]
+        if isinstance(self.model, BaseModel):
+            return _with_tensors(self.example, {n: noise[n] for n in constant})
+        chosen: dict[int, Tensor] = {}
+        with tracing_mode(self.model), torch.no_grad():
+            try:
+                wanted = _behaviour(self.model, self.forward, self.example)
+            except Exception as error:  # whatever a network raises
+                told = (str(error).strip().splitlines() or [''])[0]
+                raise ConfigError(
+                    'example_input: the network does not run on it as '
+                    f'{_reading(self.example)} ({type(error).__name__}: {told:.200})'
+                ) from error
+            for n in constant:
+                trial = {**chosen, n: noise[n]}
+                with suppress(Exception):
+                    if _behaviour(self.model, self.forward, _with_tensors(self.example, trial)) == wanted:
+                        chosen = trial
+        return _with_tensors(self.example, chosen)
+
+
+def _is_constant(x: Tensor) -> bool:
+    return x.numel() > 1 and bool((x == x.flatten()[0]).all())
+
+
+def _with_tensors(example: Example, other: Mapping[int, Tensor]) -> Example:
+    """An example in which the tensors with these numbers are others."""
+    number = count()
+    return map_tensors(lambda x: other.get(next(number), x), example)
+
+
+def _reading(example: Example) -> str:
+    if isinstance(example, dict):
+        return 'keyword arguments; a dict that is one argument is written as (dict,)'
+    if isinstance(example, tuple):
+        return 'positional arguments; a tuple that is one argument is written as (tuple,)'
+    return 'its one argument; several are written as a tuple or, by name, as a dict'
+
+
+def _behaviour(model: nn.Module, forward: Forward, example: Example) -> tuple[list, list, bool]:
+    """The modules that run on an example, the shapes of what comes out, and if all is numbers as far as layers go.
+
+    What a layer with weights makes of numbers counts as numbers: if it overflows, that is the network's own fault.
+    """
+    calls: list[nn.Module] = []
+    overflows: list[nn.Module] = []
+
+    def note(module: nn.Module, args: object, output: object) -> None:
+        calls.append(module)
+        if next(module.parameters(recurse=False), None) is not None and not is_finite(output) and is_finite(args):
+            overflows.append(module)
+
+    with watching(model.modules(), note):
+        outputs = flatten_tensors(forward(example))
+    return calls, [out.shape for out in outputs], bool(overflows) or is_finite(outputs)

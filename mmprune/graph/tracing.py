@@ -98,6 +98,11 @@ def real_maps(outputs: object) -> list[Tensor]:
     ]
 
 
+def is_finite(outputs: object) -> bool:
+    """All real numbers in nested containers are numbers."""
+    return all(bool(torch.isfinite(out).all()) for out in flatten_tensors(outputs) if out.is_floating_point())
+
+
 @contextmanager
 def watching(
     modules: Iterable[nn.Module] | Mapping[Any, nn.Module], hook: Callable[..., object], before: bool = False

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmprune.graph.tracing import Example, map_tensors
+from mmprune.graph.tracing import Example
 from mmprune.images.source import ImageSource
 
 
 class NormalInputs(ImageSource):
-    """N(0, 1) inputs like an example, of whatever tensors that is made."""
+    """N(0, 1) inputs like an example that is one tensor; one of several is taken as it is."""
 
     origin, is_noise = 'N(0, 1) inputs, no data', True
 
@@ -21,7 +21,7 @@ class NormalInputs(ImageSource):
 
         Args:
             example: One batch of input for the network.
-            num_images: Images in all; if the example is more than one tensor, in as many batches of its size.
+            num_images: Images in all; if the example is more than one tensor, it is the one batch itself.
             batch_size: Images per batch.
             seed: Seeds the noise.
         """
@@ -29,19 +29,12 @@ class NormalInputs(ImageSource):
 
     def __iter__(self) -> Iterator[Example]:
         generator, example = torch.Generator().manual_seed(self._seed), self._example
-
-        def draw(like: Tensor, count: int | None = None) -> Tensor:
-            if not like.is_floating_point():
-                return like
-            shape = like.shape if count is None else (count, *like.shape[1:])
-            return torch.randn(shape, generator=generator).to(like)
-
         if isinstance(example, Tensor) and example.dim() > 1 and example.is_floating_point():
             for start in range(0, self.num_images, self._batch_size):
-                yield draw(example, min(self._batch_size, self.num_images - start))
-        else:
-            for _ in range(max(1, self.num_images // _size(example))):
-                yield map_tensors(draw, example)
+                shape = (min(self._batch_size, self.num_images - start), *example.shape[1:])
+                yield torch.randn(shape, generator=generator).to(example)
+        else:  # numbers among others may mean something (boxes, times, masks)
+            yield example
 
 
 def calibration_batches(
@@ -67,9 +60,3 @@ def calibration_batches(
 def small_sample(batch: Example) -> Example:
     """The first two images of a batch, to try things on; networks may squeeze a batch of one."""
     return batch[:2] if isinstance(batch, Tensor) else batch
-
-
-def _size(example: Example) -> int:
-    while isinstance(example, (tuple, list, dict)):
-        example = next(iter(example.values() if isinstance(example, dict) else example))
-    return len(example) if isinstance(example, Tensor) and example.dim() else 1

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
-from mmprune.graph.tracing import flatten_tensors, tracing_mode, watching
+from mmprune.graph.tracing import is_finite, tracing_mode, watching
 
 
 def refuse_bad_numbers(model: nn.Module, blame: str) -> None:
@@ -47,11 +47,11 @@ def refuse_bad_outputs(scope: Scope) -> list[str]:
     first: list[str] = []
 
     def watch(name: str, module: nn.Module, args: object, output: object) -> None:
-        if not first and not _finite(output) and _finite(args):
+        if not first and not is_finite(output) and is_finite(args):
             first.append(name)
 
     with tracing_mode(scope.model), torch.no_grad():
-        if _finite(scope.forward(probe)):
+        if is_finite(scope.forward(probe)):
             return []
         layers = {
             name: module
@@ -99,7 +99,3 @@ def _numbers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         for name, buffer in model.named_buffers()
         if name.rpartition('.')[2] in ('running_mean', 'running_var')
     )
-
-
-def _finite(outputs: object) -> bool:
-    return all(bool(torch.isfinite(out).all()) for out in flatten_tensors(outputs) if out.is_floating_point())
