@@ -82,6 +82,21 @@ def save(model: nn.Module, path: str | os.PathLike, meta: dict | None = None) ->
     return write_atomically(path, buffer.getvalue())
 
 
+def _make_real(model: nn.Module, path: str | os.PathLike) -> None:
+    """Give the layers of a model that are on the meta device memory on the CPU, which the checkpoint will fill."""
+    filled = model.state_dict().keys()
+    for name, buffer in model.named_buffers():
+        if buffer.is_meta and name not in filled:
+            raise CheckpointError(
+                f'{path}: the network to load into has no values, and those of {name} (on the meta device) are in no '
+                'checkpoint; build the network on a real device'
+            )
+    for module in model.modules():
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if any(tensor.is_meta for tensor in own):
+            module.to_empty(device='cpu', recurse=False)
+
+
 def load(model: nn.Module, path: str | os.PathLike, key: str = '') -> nn.Module:
     """Cut a model to the structure in a file and load its weights, strictly.
 
@@ -99,13 +114,8 @@ def load(model: nn.Module, path: str | os.PathLike, key: str = '') -> nn.Module:
         CheckpointError: The file is damaged, or of another network.
         StructureError: Its structure does not fit this network.
     """
-    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
-    if empty:
-        raise CheckpointError(
-            f'{path}: the network to load into has no values ({empty[0]} is on the meta device); call '
-            'model.to_empty(device=…) first'
-        )
     state = weights_for(model, read_checkpoint(path), str(path), key)
+    _make_real(model, path)
     try:
         model.load_state_dict(prepared(model, state), strict=True)
     except RuntimeError as error:

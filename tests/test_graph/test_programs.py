@@ -270,9 +270,13 @@ def test_compiled_networks_are_pruned_inside() -> None:
         assert torch.allclose(model(IMAGES), wanted(IMAGES))
 
 
-def test_an_empty_network_is_not_loaded_into(tmp_path: object) -> None:
+def test_a_network_without_values_gets_those_of_the_checkpoint(tmp_path: object) -> None:
     model = network()
     mmprune.prune(model, IMAGES, pruner=PRUNER, clock_s=0)
     path = mmprune.save(model, tmp_path / 'pruned.pth')
-    with pytest.raises(mmprune.CheckpointError, match='meta device'):
-        mmprune.load(network().to('meta'), path)
+    for empty in (network().to('meta'), half_meta()):
+        assert torch.equal(mmprune.load(empty, path).eval()(IMAGES), model(IMAGES))
+    unknown = network().to('meta')
+    unknown.register_buffer('anchors', torch.zeros(3, device='meta'), persistent=False)
+    with pytest.raises(mmprune.CheckpointError, match='anchors'):
+        mmprune.load(unknown, path)
