@@ -26,6 +26,7 @@ from mmprune.report.report import LayerRow
 from mmprune.report.tables import human
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.masking import freeze_outside, masks
+from mmprune.surgery.plain import PlainLayers
 
 FROZEN_OUTSIDE = 'frozen-outside'
 
@@ -208,9 +209,12 @@ class ExpanderPruner(Pruner):
         check_patterns(list(self.overrides), list(inside), scope.targets, 'overrides')
         first, last = next(iter(ran), ''), next(reversed(ran), '')
         layers, dense = {}, {}
+        plain = PlainLayers(scope.model)
         for name, module in inside.items():
             layer = SparseLayer.of(name, module)
-            if pattern := matches(name, self.keep_patterns, scope.targets):
+            if obstacle := plain.obstacle(module, keys=['weight']):
+                reason = obstacle
+            elif pattern := matches(name, self.keep_patterns, scope.targets):
                 reason = f'kept by pattern {pattern!r}'
             elif self.dense_stem and name == first:
                 reason = 'the stem (dense_stem=True)'

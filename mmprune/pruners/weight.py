@@ -26,6 +26,7 @@ from mmprune.registry import ALLOCATORS, PRUNERS, build_part
 from mmprune.report.report import LayerRow
 from mmprune.restorers.base import Restorer
 from mmprune.surgery.masking import attach_mask
+from mmprune.surgery.plain import PlainLayers
 from mmprune.surgery.slicing import MASK
 
 
@@ -103,9 +104,13 @@ class WeightPruner(Pruner):
     ) -> WeightPlan:
         """Rank and allocate the weights; earlier masks only shrink, and ratios are shares of the dense network."""
         if self.pattern is not None:
-            return self._plan_pattern(scope)
-        with under('allocator', self.allocator):
-            return self._plan_allocated(scope, images, fraction)
+            plan = self._plan_pattern(scope)
+        else:
+            with under('allocator', self.allocator):
+                plan = self._plan_allocated(scope, images, fraction)
+        obstacles = unwritable(scope.model, self._modules_of_targets(scope))
+        plan.rows += [LayerRow(name, size, size, reason, [name]) for name, (size, reason) in obstacles.items()]
+        return plan
 
     def _plan_allocated(self, scope: Scope, images: Images, fraction: float) -> WeightPlan:
         cuts, flops = self.cuts(scope), module_flops(scope)
@@ -168,14 +173,28 @@ class WeightPruner(Pruner):
         return list(counts.values()), Budget(kind, asked, remaining(counts))
 
     def _modules(self, scope: Scope) -> dict[str, nn.Module]:
-        """Convs and linear layers inside the targets that run, in order of registration."""
+        """Convs and linear layers inside the targets that run and may be written, in order of registration."""
+        found = self._modules_of_targets(scope)
+        obstacles = unwritable(scope.model, found)
+        found = {name: module for name, module in found.items() if name not in obstacles}
+        if not found:
+            reasons = ''.join(f'; {reason}' for _, reason in obstacles.values())
+            raise ConfigError(f'target: no conv or linear layer in it runs and may be pruned{reasons}')
+        return found
+
+    def _modules_of_targets(self, scope: Scope) -> dict[str, nn.Module]:
+        """Convs and linear layers inside the targets that run and that no pattern keeps."""
         ran = {id(module) for module in layers_that_run(scope).values()}
         found = {name: m for name, m in scope.model.named_modules() if id(m) in ran and is_inside(name, scope.targets)}
         check_patterns(self.keep_patterns, list(found), scope.targets)
-        found = {name: m for name, m in found.items() if not matches(name, self.keep_patterns, scope.targets)}
-        if not found:
-            raise ConfigError('target: no conv or linear layer in it runs and may be pruned')
-        return found
+        return {name: m for name, m in found.items() if not matches(name, self.keep_patterns, scope.targets)}
+
+
+def unwritable(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, tuple[int, str]]:
+    """Number of weights, and the reason, of those layers whose weights are computed, shared or not their own."""
+    plain = PlainLayers(model)
+    obstacles = {name: plain.obstacle(module, keys=['weight']) for name, module in layers.items()}
+    return {name: (layers[name].weight.numel(), reason) for name, reason in obstacles.items() if reason}
 
 
 def layers_that_run(scope: Scope) -> dict[str, nn.Module]:

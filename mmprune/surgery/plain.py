@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -37,10 +37,15 @@ class PlainLayers:
                 self._spans.setdefault((str(tensor.device), span[0]), []).append((*span[1:], id(tensor), name))
         self._names = {module: name for name, module in model.named_modules()}
 
-    def obstacle(self, module: nn.Module) -> str:
-        """The reason why a layer's tensors cannot be cut or written; empty for plain layers."""
+    def obstacle(self, module: nn.Module, keys: Sequence[str] = WRITTEN) -> str:
+        """The reason why a layer's tensors cannot be cut or written; empty for plain layers.
+
+        Args:
+            module: A layer, norm or PReLU of the network.
+            keys: The tensors that it is about.
+        """
         name = self._names.get(module, type(module).__name__)
-        for key in WRITTEN:
+        for key in keys:
             if key in ('weight', 'bias') and (how := computed_by(module, key)):
                 return f"{name}'s {key} is computed from other tensors ({how})"
             tensor = getattr(module, key, None)

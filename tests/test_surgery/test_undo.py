@@ -265,3 +265,25 @@ def test_an_undo_after_the_end_brings_gradients_back():
     assert net[0].weight.grad is None and net[0].out_channels == 10
     undo.take_back()
     assert differences(before, snapshot(net)) == []
+
+
+WEIGHTS = {
+    'WeightPruner': dict(type='WeightPruner', allocator=dict(type='Uniform', ratio=0.5)),
+    'pattern': dict(type='WeightPruner', pattern='2:4'),
+    'ExpanderPruner': dict(type='ExpanderPruner', degree=4),
+}
+
+
+@pytest.mark.parametrize('kind', list(WEIGHTS))
+@pytest.mark.parametrize('name', [name for name in COMPUTED if 'norm' not in name or 'of a' not in name])
+def test_masks_leave_computed_layers_alone(name, kind):
+    torch.manual_seed(0)
+    net, example = COMPUTED[name]().eval(), torch.randn(2, 3, 16, 16)
+    layer = net[12] if name == 'orthogonal' else net[5]
+    before, keys = snapshot(layer), list(layer.state_dict())
+    report = mmprune.prune(net, example, pruner=WEIGHTS[kind], restorer=None)
+    if name in ('hook', 'bias parametrization'):
+        return
+    assert differences(before, snapshot(layer)) == [] and list(layer.state_dict()) == keys
+    row = next(row for row in report.layers if row.name == ('12' if name == 'orthogonal' else '5'))
+    assert row.after == row.before and row.reason
