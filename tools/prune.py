@@ -15,6 +15,7 @@ from mmprune.engine.cli import (
     load_model,
     read_config,
 )
+from mmprune.engine.input_shape import input_shape_of
 from mmprune.images.loader import LoaderImages
 from mmprune.report.report import Report
 
@@ -38,6 +39,8 @@ def preview(cfg: Config, settings: Settings) -> Report:
         images = LoaderImages(cfg, model, settings.loader, settings.num_images)
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     report = mmprune.prune(model, example, settings.target, settings.pruner, None, images, seed=seed, dry_run=True)
+    if settings.input_shape is None:
+        report.extra['input_shape_from'] = input_shape_of(cfg)[1]
     if not has_weights(cfg) and settings.pruner.default_restorer is not None:
         report.warnings.insert(0, UNTRAINED)
     return report

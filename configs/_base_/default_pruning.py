@@ -8,5 +8,4 @@ custom_imports = dict(imports=['mmprune'], allow_failed_imports=False)
 pruning = dict(
     target='backbone',
     pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3)),
-    input_shape=(3, 224, 224),
 )

@@ -7,4 +7,5 @@ load_from = ('https://mmassets.onedl.ai/mmclassification/v0/mobilenet_v2/'
 
 pruning = dict(
     pruner=dict(allocator=dict(ratio=0.1), keep=['conv1.*', 'conv2.*', 'layer1.0.*', '*.conv.2.*']),
+    input_shape=(3, 224, 224),
     restorer=dict(type='LBYL', lambda1=1e-5, lambda2=2e-3))

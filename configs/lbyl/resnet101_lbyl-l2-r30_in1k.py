@@ -6,4 +6,5 @@ model = dict(type='mmprune.Pruned', host={{_base_.model.type}},
 
 pruning = dict(
     pruner=dict(allocator=dict(ratio=0.3), keep=['conv1', '*.conv3', '*.downsample*']),
+    input_shape=(3, 224, 224),
     restorer=dict(type='LBYL', lambda1=2e-6, lambda2=0.03))

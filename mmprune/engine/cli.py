@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from mmprune.checkpoint.reading import is_address, out_of_reach, read_checkpoint
 from mmprune.deployment import ExportError
 from mmprune.engine.config import make_loadable_config
+from mmprune.engine.input_shape import input_shape_of
 from mmprune.engine.resume import run_problem
 from mmprune.errors import CheckpointError, ConfigError, GraphError, StructureError
 from mmprune.registry import MODELS
@@ -151,7 +152,8 @@ def load_model(
         cfg: From :func:`model_config`.
         checkpoint: Dense or pruned, a file or an address; None leaves the initial weights, which may be those of an
             ``init_cfg``.
-        shape: Input as H W, C H W or N C H W; default: the config's ``pruning.input_shape``, else 3 224 224.
+        shape: Input as H W, C H W or N C H W; default: the config's ``pruning.input_shape``, else that
+            of its test pipeline.
         device: Where the network goes.
         key: Which key or argument named the checkpoint, for messages.
     """
@@ -162,7 +164,7 @@ def load_model(
             model.init_weights()
         else:
             _load(model, checkpoint)
-    default = tuple((cfg.get('pruning') or {}).get('input_shape', (3, 224, 224)))
+    default, _ = input_shape_of(cfg)
     shape = tuple(shape or default)
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise ConfigError(f'--shape: H W, C H W or N C H W, got {" ".join(map(str, shape))}')

@@ -41,7 +41,7 @@ class Settings(Checked):
         evaluate: bool = True,
         schedule: ScheduleConfig | None = None,
         distillation: PartConfig | None = None,
-        input_shape: ImageShape = (3, 224, 224),
+        input_shape: ImageShape | None = None,
     ) -> None:
         """Build and check what the keys of a ``pruning`` dict say.
 
@@ -57,7 +57,8 @@ class Settings(Checked):
             schedule: For iterative pruning, e.g. ``dict(type='cubic', steps=5, interval=2)``.
             distillation: The training that follows copies the dense network instead of learning labels, e.g.
                 ``dict(type='FeatureDistillation', weights=2)``.
-            input_shape: (C, H, W) of the example input; FLOPs are counted at this size.
+            input_shape: (C, H, W) of the example input; FLOPs and time are measured at this size. None: that which
+                the config's own test pipeline gives the network.
 
         Raises:
             ConfigError: A wrong or contradictory value; the message begins with its key.
@@ -73,7 +74,8 @@ class Settings(Checked):
             raise ConfigError(
                 f'images: {type(self.restorer).__name__} needs images; name a data loader, one of {", ".join(LOADERS)}'
             )
-        self.target, self.num_images, self.input_shape = target, num_images, tuple(input_shape)
+        self.target, self.num_images = target, num_images
+        self.input_shape = None if input_shape is None else tuple(input_shape)
         self.finetune, self.evaluate = finetune, evaluate
         #: The data loader of the config that images are taken from, or what makes them; at most one of the two.
         self.loader: str | None = images if isinstance(images, str) else None

@@ -10,6 +10,9 @@ from torch import Tensor
 from mmprune.graph.tracing import Example
 from mmprune.images.source import ImageSource
 
+#: Pixels of one batch of large images: 64 of ImageNet's size.
+PIXELS = 64 * 224 * 224
+
 
 class NormalInputs(ImageSource):
     """N(0, 1) inputs like an example that is one tensor; one of several is taken as it is."""
@@ -46,9 +49,11 @@ def calibration_batches(
         example: One batch of input for the network.
         images: Normalised images of any sizes; None: N(0, 1) like the example.
         num_images: Images in all; of given ones the first.
-        batch_size: Images per batch.
+        batch_size: Images per batch; of images larger than ImageNet's no more than fit into the memory of 64 of those.
         seed: Seeds the noise.
     """
+    if isinstance(example, Tensor) and example.dim() == 4 and example[0, 0].numel() > 224 * 224:
+        batch_size = min(batch_size, max(2, PIXELS // example[0, 0].numel()))
     if images is None:
         return list(NormalInputs(example, num_images, batch_size, seed))
     found = [batch.to(example) if isinstance(example, Tensor) else batch for batch in images.first(num_images)]

@@ -161,7 +161,9 @@ class Report:
 
     def __str__(self) -> str:
         shape = '×'.join(map(str, self.input_shape))
+        origin = self.extra.get('input_shape_from')
         head = f'pruned {self.target or "the whole model"}; FLOPs are multiply-adds at input {shape}'
+        head += f' (the size of {origin})' if origin else ''
         lines = [self.layer_table(), '', head, self.stage_table(), self._budget_line()]
         return '\n'.join([*(line for line in lines if line is not None), *(f'! {text}' for text in self.warnings)])
 

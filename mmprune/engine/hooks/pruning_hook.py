@@ -18,6 +18,7 @@ from mmprune.checkpoint.mending import mend
 from mmprune.engine.config import has_weights
 from mmprune.engine.hooks.distillation_hook import DistillationHook
 from mmprune.engine.hooks.report_hook import ReportHook
+from mmprune.engine.input_shape import input_shape_of
 from mmprune.engine.inputs import input_hashes
 from mmprune.engine.rebuild import (
     averaged,
@@ -176,13 +177,16 @@ class PruningHook(Hook):
     def _set_up(self, runner: Runner) -> None:
         settings, model = self.settings, unwrap(runner.model)
         device = next(model.parameters()).device
+        shape, origin = input_shape_of(runner.cfg) if settings.input_shape is None else (settings.input_shape, '')
         with under('pruning', Settings):
-            scope = Scope.of(model, torch.zeros(1, *settings.input_shape, device=device), settings.target)
+            scope = Scope.of(model, torch.zeros(1, *shape, device=device), settings.target)
         images = self._images(runner, scope)
         metrics = partial(evaluate, runner) if settings.evaluate else None
         self._pipeline = Pipeline(scope, settings.pruner, settings.restorer, metrics, images)
         report = self.pipeline.report
         report.seed, report.config = runner.seed, runner.cfg.pretty_text
+        if origin:
+            report.extra['input_shape_from'] = origin
         report.extra['inputs'] = input_hashes(runner.cfg)
         if isinstance(images, ImageStore):
             report.extra['synthesis'] = dict(images=images.num_images, seconds=round(images.seconds, 3))
