@@ -18,8 +18,8 @@ SIZES = {'CIFAR10': 32, 'CIFAR100': 32, 'MNIST': 28, 'FashionMNIST': 28, 'Digits
 def input_shape_of(cfg: Config) -> tuple[tuple[int, int, int], str]:
     """Shape (C, H, W) of the images that the network of a config gets, and the key that tells it.
 
-    What keeps the aspect ratio counts as the whole frame that it fits into: 1333×800 is a landscape of 800×1333, padded
-    to multiples of the preprocessor's ``pad_size_divisor``.
+    What keeps the aspect ratio counts as the whole frame that it fits into: 1333×800 is a landscape of 800×1333,
+    padded to multiples of the preprocessor's ``pad_size_divisor``.
 
     Args:
         cfg: With a ``pruning.input_shape``, which wins, or with data loaders.
