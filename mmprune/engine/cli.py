@@ -199,7 +199,7 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
         raise ConfigError(_dataset_out_of_reach(cfg, error) or f'{key}: {out_of_reach(path, error)}') from error
     except KeyError as error:
         if not (match := re.search(r'(\S+) is not in the (\S+) registry', str(error))):
-            raise
+            raise _refused_arguments(cfg, error) or error from error
         name = match[1].strip('\'"')
         raise ConfigError(
             f'{_find(cfg, name, TYPES) or "type"}: {name!r} is not registered in {match[2]}; check its '
@@ -211,11 +211,26 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
         if not match or not key:
             raise
         raise ConfigError(f'{key.rpartition(".")[0]}: {match[1]} {match[2]}') from error
+    except (ValueError, AssertionError) as error:
+        raise _refused_arguments(cfg, error) or error from error
     except FileNotFoundError as error:
         key, _, path = source.partition(': ')
         if error.filename or path not in str(error):
             key = _find(cfg, str(error.filename)) if error.filename else ''
         raise FileNotFoundError(f'{key}: {error}' if key else str(error)) from error
+
+
+def _refused_arguments(cfg: Config, error: Exception) -> ConfigError | None:
+    """One line on what the constructor of a part of the config refused; None if none raised this."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    part = type(frame.f_locals.get('self'))
+    key = _find(cfg, part.__name__, TYPES).rpartition('.')[0]
+    if isinstance(error, ConfigError) or frame.f_code.co_name != '__init__' or not key:
+        return None
+    text = str(error.args[0] if error.args else error)
+    depths = getattr(part, 'arch_settings', None)
+    known = f'; there are {", ".join(map(str, depths))}' if isinstance(depths, dict) and 'depth' in text else ''
+    return ConfigError(f'{key}: {part.__name__}: {text}{known}')
 
 
 def _dataset_out_of_reach(cfg: Config, error: URLError) -> str:

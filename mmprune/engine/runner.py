@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
 
 from mmprune.engine.config import PRUNING
 from mmprune.engine.resume import Schedulers, resumed_problem, states_of
@@ -91,6 +92,17 @@ class SafeRunner(Runner):
         self._schedules = states_of(built)
         return built
 
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """As in mmengine; folders that hold a single class are a mistake.
+
+        Raises:
+            ConfigError: Say, a folder of all images, where every class needs one of its own.
+        """
+        loader = Runner.build_dataloader(*args, **kwargs)
+        _refuse_single_class(loader.dataset)
+        return loader
+
     def _forget_foreign_files(self) -> None:
         """CheckpointHook deletes the files that a resumed run remembers: only those of this work dir may be meant."""
         folders = [
@@ -108,6 +120,16 @@ class SafeRunner(Runner):
                 del known[key]
         numbers = known.get('keep_ckpt_ids', [])
         known['keep_ckpt_ids'] = [n for n in numbers if type(n) is int] if isinstance(numbers, list) else []
+
+
+def _refuse_single_class(dataset: Any) -> None:
+    for part in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', dataset)]):
+        folders = getattr(part, 'folder_to_idx', None)
+        if folders is not None and len(folders) == 1:
+            raise ConfigError(
+                f'dataset: {type(part).__name__} finds a single class in {part.img_prefix}, the folder '
+                f'{next(iter(folders))!r}; every class needs a folder of its own, or the data set an ann_file'
+            )
 
 
 def _write_nothing(runner: Runner, metrics: Mapping | None = None) -> None:

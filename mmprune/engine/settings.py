@@ -20,6 +20,9 @@ Synthesis = Annotated[dict, Says("a synthesizer such as dict(type='DeepInversion
 ImageOrigin = Literal['train_dataloader', 'val_dataloader', 'test_dataloader'] | Synthesis
 ScheduleConfig = Annotated[dict, Says("a dict such as dict(type='cubic', steps=5)")]
 
+#: Difference of two shares that is rounding, of what remains.
+CLOSE = 0.05
+
 
 class Settings(Checked):
     """Everything that a run is to do: the parts that a config's ``pruning`` dict names, built, and its plain values.
@@ -70,6 +73,7 @@ class Settings(Checked):
             raise ConfigError("target: empty; give '' for the whole model")
         if not finetune and (self.schedule.steps > 1 or self.schedule.begin > 0):
             raise ConfigError('schedule: steps between epochs of training need pruning.finetune=True')
+        self._check_amount(getattr(getattr(self.pruner, 'allocator', None), 'ratio', None))
         if images is None and getattr(self.restorer, 'needs_images', False):
             raise ConfigError(
                 f'images: {type(self.restorer).__name__} needs images; name a data loader, one of {", ".join(LOADERS)}'
@@ -92,6 +96,17 @@ class Settings(Checked):
     def needs_teacher(self) -> bool:
         """True where the dense network is wanted after the first cut."""
         return self.distillation is not None or (self.synthesizer is not None and self.finetune)
+
+    def _check_amount(self, ratio: float | None) -> None:
+        """Steps of a share of what is left decide how much goes in all: the allocator must say the same."""
+        amount, steps = self.schedule.amount, self.schedule.steps
+        if not amount or not ratio or abs((1 - amount) ** steps / (1 - ratio) - 1) <= CLOSE:
+            return
+        raise ConfigError(
+            f'schedule.amount: {steps} steps that each remove {amount:g} of what is left remove '
+            f'{1 - (1 - amount) ** steps:.4g} in all, but pruner.allocator.ratio is {ratio:g}; set the ratio to that, '
+            f'or amount={1 - (1 - ratio) ** (1 / steps):.4g}'
+        )
 
     def _check_distillation(self, distillation: FeatureDistillation) -> None:
         if not self.finetune:

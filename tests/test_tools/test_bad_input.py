@@ -1,5 +1,6 @@
 """Every mistake in the input is one line that names the key, exit code 2, and no earlier file changes."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -192,3 +193,51 @@ def test_bad_checkpoints_leave_earlier_files_alone(tmp_path: Path, capsys: pytes
     assert line.startswith('error: --resume: ') and 'no run to resume' in line and 'load_from' in line
     assert not (tmp_path / 'executed').exists()
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_folders_of_a_single_class_stop(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / 'val' / 'images'
+    folder.mkdir(parents=True)
+    (folder / 'one.jpg').write_bytes(b'')
+    data = f"dict(type='CustomDataset', data_root={str(tmp_path)!r}, data_prefix='val', with_label=True, pipeline=[])"
+    config = tiny.write_config(tmp_path, f"test_dataloader['dataset'] = {data}\n")
+    line = error_of(capsys, 'train', config, '--work-dir', tmp_path / 'run')
+    assert 'CustomDataset finds a single class in' in line and "'images'" in line
+
+
+@pytest.mark.parametrize(
+    ('part', 'message'),
+    [
+        (
+            dict(type='ResNet', depth=32),
+            r'error: model.backbone: ResNet: invalid depth 32 .*; there are 18, 34, 50, 101, 152',
+        ),
+        (dict(type='mmprune.CIFARResNet', depth=33), r'error: model.backbone: .*depth=33 is not one of'),
+        (dict(type='VGG', depth=12), r'error: model.backbone: VGG: .*12.*; there are 11, 13, 16, 19'),
+    ],
+)
+def test_what_a_host_refuses_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, part: dict, message: str
+) -> None:
+    config = tiny.write_config(tmp_path, f"{QUICK}model['backbone'] = {part!r}\n")
+    for tool, *more in (('train',), ('prune', '--dry-run'), ('analyze', 'groups')):
+        arguments = [*more, config] if tool == 'analyze' else [config, *more]
+        line = error_of(capsys, tool, *arguments, '--work-dir', tmp_path / 'run')
+        assert re.match(message, line), line
+
+
+def test_an_exponential_schedule_and_its_ratio_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    extra = "pruning.update(finetune=True, schedule=dict(type='exponential', steps=2, amount=0.2))\n"
+    line = error_of(capsys, 'train', tiny.write_config(tmp_path, QUICK + extra), '--work-dir', tmp_path / 'run')
+    assert 'pruning.schedule.amount: 2 steps' in line and 'remove 0.36 in all' in line and 'amount=0.2929' in line
+
+
+@pytest.mark.parametrize('content', [{'layer1': [0, 1]}, [1, 2], {'groups': {}}])
+def test_pruning_information_of_others_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, content: object
+) -> None:
+    (tmp_path / 'info.json').write_text(json.dumps(content))
+    structure = str(tmp_path / 'info.json')
+    extra = f"pruning['pruner'] = dict(type='ChannelPruner', criterion=dict(type='RedundancyGraph', structure={structure!r}), allocator=dict(type='Uniform', ratio=0.5))\n"  # noqa: E501
+    line = error_of(capsys, 'train', tiny.write_config(tmp_path, QUICK + extra), '--work-dir', tmp_path / 'run')
+    assert 'structure: ' in line and 'is no pruning information' in line and 'KeyError' not in line

@@ -1,5 +1,5 @@
-# Tiny ImageNet as folders: data/tiny-imagenet-200/{train,val}/<class>/… (sort the validation images into class folders
-# by val_annotations.txt). Evaluated on centre crops; the published programs evaluate on random ones.
+# Tiny ImageNet as unzipped: data/tiny-imagenet-200/{train,val}/… Evaluated on centre crops; the published programs
+# evaluate on random ones.
 data_root = 'data/tiny-imagenet-200'
 
 train_pipeline = [
@@ -20,16 +20,14 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
-    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train', with_label=True,
-                 pipeline=train_pipeline),
+    dataset=dict(type='mmprune.TinyImageNet', data_root=data_root, split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
     batch_size=256,
     num_workers=8,
     persistent_workers=True,
-    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='val', with_label=True,
-                 pipeline=test_pipeline),
+    dataset=dict(type='mmprune.TinyImageNet', data_root=data_root, split='val', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 val_evaluator = dict(type='Accuracy', topk=(1, 5))

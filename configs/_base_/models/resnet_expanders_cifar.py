@@ -1,5 +1,5 @@
 # ResNets of the expanders: ImageNet's kind for 32x32 images too; other depths than 18 change backbone.depth
-# (and head.in_channels=2048 from 50 on)
+# (and head.in_channels=2048 from 50 on). The published "ResNet 32" is this ResNet with depth=34
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(num_classes=10, mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], to_rgb=False),

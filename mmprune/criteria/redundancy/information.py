@@ -51,12 +51,15 @@ def load_information(path: str | Path) -> dict[str, dict]:
     """
     try:
         raw = json.loads(Path(path).read_text())
+        lacking = {'version', 'groups'} - (raw.keys() if isinstance(raw, dict) else set())
+        if lacking:
+            raise ValueError(f'it has no {" and no ".join(sorted(lacking))}; only files that mmprune wrote are read')
         version, groups = raw['version'], raw['groups']
         entries = [(name, entry['total'], entry['kept'], entry['order']) for name, entry in groups.items()]
     except FileNotFoundError as error:
         raise ValueError(f'structure: there is no file {path}') from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f'structure: {path} is no pruning information ({error!r:.80})') from error
+        raise ValueError(f'structure: {path} is no pruning information ({_reason(error)})') from error
     if version != VERSION:
         raise ValueError(f'structure: {path} has version {version!r:.40}, this mmprune reads {VERSION}')
     for name, total, kept, order in entries:
@@ -71,3 +74,7 @@ def load_information(path: str | Path) -> dict[str, dict]:
         if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= total:
             raise ValueError(f'structure: {path}: "kept" of {name} must rise within [0, {total})')
     return groups
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:90] if type(error) is ValueError else f'{error!r:.80}'
