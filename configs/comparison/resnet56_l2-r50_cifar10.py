@@ -1,6 +1,6 @@
 # ResNet-56 of the Neuron Merging authors, the first conv of every block, no repair: what every method starts from.
-# With pruning.finetune=True, one epoch on 8,068 labelled images follows
-_base_ = ['../_base_/models/resnet56_nm_cifar.py', '../_base_/datasets/cifar10_lossless.py',
+# With pruning.finetune=True, one epoch of labelled images follows
+_base_ = ['../_base_/models/resnet56_nm_cifar.py', '../_base_/datasets/cifar10.py',
           '../_base_/default_runtime.py', '../_base_/schedules/cifar_6e.py']
 model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
 load_from = 'data/weights/resnet56_nm_cifar10.pth'

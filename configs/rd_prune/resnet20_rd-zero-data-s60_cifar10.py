@@ -1,6 +1,6 @@
 # The widely used ResNet-20: 60 % of all weights gone, curves measured on N(0, 1), no image used; then batch
 # norms repaired, without an image either
-_base_ = ['../_base_/models/resnet20_cifar.py', '../_base_/datasets/cifar10_lossless.py',
+_base_ = ['../_base_/models/resnet20_cifar.py', '../_base_/datasets/cifar10.py',
           '../_base_/default_runtime.py']
 model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
 load_from = 'data/weights/resnet20_cifar10.pth'

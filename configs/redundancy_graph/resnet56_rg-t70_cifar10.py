@@ -1,5 +1,5 @@
 # ResNet-56 as published: threshold 0.70 on 100 training images, residual streams too, then 70 epochs
-_base_ = ['../_base_/models/resnet56_rg_cifar.py', '../_base_/datasets/cifar10_lossless.py',
+_base_ = ['../_base_/models/resnet56_rg_cifar.py', '../_base_/datasets/cifar10.py',
           '../_base_/schedules/redundancy_cifar_70e.py', '../_base_/default_runtime.py']
 model = dict(type='mmprune.Pruned', host={{_base_.model.type}})
 load_from = 'checkpoints/resnet56_rg_cifar10.pth'

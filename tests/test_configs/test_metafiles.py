@@ -48,7 +48,7 @@ def test_figures_are_those_of_the_runs() -> None:
         model
         for content in index()
         for model in content['Models']
-        if model['Name'] == 'resnet56_moment-l2-r50_cifar10'
+        if model['Name'] == 'resnet56_moment-l2-r50_cifar10-8k'
     )
     assert model['Metadata'] == dict(Parameters=last['params'], FLOPs=last['flops'])
     assert model['Results'][0]['Metrics'] == {'Top 1 Accuracy': round(last['metrics']['accuracy/top1'], 2)}

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[dict, int | None]] = {
 
 def rows() -> list[dict]:
     """Correlation and RMSE over all pairs of filters, per layer, against real images."""
-    cfg = make_loadable_config(Config.fromfile(FOLDER / 'resnet56-nm_rg-t70_cifar10.py'))
+    cfg = make_loadable_config(Config.fromfile(FOLDER / 'resnet56-nm_rg-t70_cifar10-8k.py'))
     model, example = load_model(cfg, cfg.load_from, key='load_from')
     scope = Scope.of(model, example, '')
     groups = [group for group in find_groups(model, scope.forward, example, scope.targets) if group.prunable]
