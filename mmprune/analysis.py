@@ -7,6 +7,7 @@ import os.path as osp
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config
@@ -28,6 +29,7 @@ from mmprune.moments import check_moments
 from mmprune.options import under
 from mmprune.pipeline import seed_everything
 from mmprune.pruners import ChannelPruner, ExpanderPruner
+from mmprune.pruners.base import Pruner
 from mmprune.pruners.channel import prunable
 from mmprune.registry import MODELS, PRUNERS, build_part
 from mmprune.report.plots import plot_expanders, plot_sensitivity
@@ -74,7 +76,7 @@ class Context:
     @cached_property
     def pruner(self) -> ChannelPruner:
         """The config's pruner; one of channels without options where the config prunes weights, or nothing."""
-        pruner = build_part(PRUNERS, self.settings.get('pruner') or 'ChannelPruner', 'pruning.pruner')
+        pruner: Pruner = build_part(PRUNERS, self.settings.get('pruner') or 'ChannelPruner', 'pruning.pruner')
         return pruner if isinstance(pruner, ChannelPruner) else ChannelPruner()
 
     def groups(self) -> tuple[Scope, list[ChannelGroup]]:
@@ -139,12 +141,12 @@ def latency(context: Context) -> Look:
     rows += [
         (name, human(flops[name]), f'{v.p5_ms:.1f}', f'{v.p50_ms:.1f}', f'{v.p95_ms:.1f}') for name, v in found.items()
     ]
-    shape = '×'.join(map(str, scope.example.shape))
-    text = table(rows) + f'\ninput {shape}, {args.device}, {count} threads, {args.runs} runs each'
+    shape = list(cast(Tensor, scope.example).shape)
+    text = table(rows) + f'\ninput {"×".join(map(str, shape))}, {args.device}, {count} threads, {args.runs} runs each'
     result = {
         'latency': {name: asdict(v) for name, v in found.items()},
         'flops': flops,
-        'input_shape': list(scope.example.shape),
+        'input_shape': shape,
         'threads': count,
         'device': args.device,
     }
@@ -159,9 +161,11 @@ def moments(context: Context) -> Look:
     """Errors of MomentRestoration's model in the running variances, and in the activations if there are images."""
     scope, found = context.groups()
     with tracing_mode(scope.model), torch.no_grad():
-        checks = check_moments([g.site for g in found if g.prunable], scope.forward, context.images)
+        checks = check_moments(
+            [g.site for g in found if g.prunable and g.site is not None], scope.forward, context.images
+        )
     head = ('rho', 'running variances (r)', 'means (rms, σ)', 'deviations (rel.)', 'correlations (r)')
-    rows = [('group', *head, 'remark')]
+    rows: list[tuple[str, ...]] = [('group', *head, 'remark')]
     for c in checks:
         values = c.rho, c.variance_correlation, c.mean_error, c.std_error, c.covariance_correlation
         rows.append((c.name, *('' if value is None else f'{value:.3f}' for value in values), c.problem))
@@ -191,7 +195,7 @@ def sensitivity(context: Context) -> Look:
         cuts = [ChannelCut(group.name, group.readers, criterion.scores(group).cpu()) for group in free]
     measurer = CurveMeasurer(num_images=min(args.num_images, 64), worst_case=False, points=100)
     curves, scale = measurer.measure(cuts, scope, context.images), _mean_square(scope, measurer, context.images)
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             'name': group.name,
             'width': group.width,
@@ -202,7 +206,7 @@ def sensitivity(context: Context) -> Look:
     ]
     if args.plot:
         plot_sensitivity(layers, osp.expanduser(args.plot))
-    rows = [('group', 'width', *(f'{share:g}' for share in ratios))]
+    rows: list[tuple[str, ...]] = [('group', 'width', *(f'{share:g}' for share in ratios))]
     rows += [(row['name'], str(row['width']), *(f'{value:.3g}' for value in row['distortion'])) for row in layers]
     note = f'share of the output that changes when so much of one group goes, by {type(criterion).__name__}; '
     measured_on = measurer.describe(context.images)

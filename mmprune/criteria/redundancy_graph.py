@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Images that pass through the network at once; keeps the peak memory of large networks small.
 CHUNK = 20
-REDUCTIONS = {'mean': np.mean, 'max': np.max, 'min': np.min}
+REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {'mean': np.mean, 'max': np.max, 'min': np.min}
 Inputs = (
     Literal['real', 'synthetic', 'noise', 'pink', 'weights'] | Annotated[dict, Says("a synthesizer's dict(type=…)")]
 )
@@ -129,7 +129,9 @@ class RedundancyGraph(Criterion):
         source = self.source
         if source is None:
             count = 1 if kind == 'weights' else self.num_images  # one image tells the sizes of the maps
-            source = build_part(SYNTHESIZERS, dict(type=NOISES.get(kind, 'GaussianNoise'), num_images=count), 'inputs')
+            source = build_part(
+                SYNTHESIZERS, dict(type=NOISES.get(str(kind), 'GaussianNoise'), num_images=count), 'inputs'
+            )
         while isinstance(example, (tuple, list)) and len(example) == 1:
             example = example[0]
         if not isinstance(example, Tensor) or example.dim() != 4:
@@ -170,9 +172,9 @@ class RedundancyGraph(Criterion):
             if problems:
                 self._problems[group.name] = f'{problems[0]}: no redundancy graph, kept whole'
             else:
-                found = [value.cpu().numpy() for value in found]
+                matrices = [value.cpu().numpy() for value in found if isinstance(value, Tensor)]
                 combine = REDUCTIONS.get(self.group_reduce)
-                self._similarity[group.name] = found[0] if combine is None else combine(found, axis=0)
+                self._similarity[group.name] = matrices[0] if combine is None else combine(matrices, axis=0)
 
     def _norms_to_refresh(self, groups: Sequence[ChannelGroup], images: ImageSource) -> list[nn.Module]:
         wanted = images.is_noise if self.batch_statistics is None else self.batch_statistics
@@ -212,7 +214,7 @@ class RedundancyGraph(Criterion):
         """The units that survive the decomposition at the threshold; all of them where maps have no hash."""
         if self.threshold is None and self.structure is None:
             raise ConfigError('target: no threshold was searched; with an allocator give the target to it')
-        return torch.from_numpy(self._kept(group, self.threshold))
+        return torch.from_numpy(self._kept(group, 1.0 if self.threshold is None else self.threshold))
 
     def scores(self, group: ChannelGroup) -> Tensor:
         """1 less the threshold at which each unit goes."""
@@ -236,7 +238,7 @@ class RedundancyGraph(Criterion):
         """The similarities that the last :meth:`prepare` found, shape ``(n, n)``; None where maps have no hash."""
         return self._similarity.get(group_name)
 
-    def _kept(self, group: ChannelGroup, threshold: float | None) -> np.ndarray:
+    def _kept(self, group: ChannelGroup, threshold: float) -> np.ndarray:
         if self.structure is not None:
             return np.array(self.structure[group.name]['kept'])
         if group.name in self._problems:

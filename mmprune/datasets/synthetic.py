@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -71,10 +72,10 @@ class SyntheticImages(BaseDataset):
 
     def __getitem__(self, idx: int) -> dict:
         image = self._image(idx)
-        pixels = image if self._mean is None else image * self._std + self._mean
+        pixels = image if self._mean is None or self._std is None else image * self._std + self._mean
         if self._flips and len(pixels) == 3:
             pixels = pixels.flip(0)
-        return dict(inputs=pixels, data_samples=self._sample(idx, tuple(image.shape[-2:])))
+        return dict(inputs=pixels, data_samples=self._sample(idx, image.shape[-2:]))
 
     def update_skip_type_keys(self, keys: Sequence[str] | None) -> None:
         """Do nothing: hooks of some detectors switch off augmentations of the last epochs, and there are none."""
@@ -84,15 +85,15 @@ class SyntheticImages(BaseDataset):
             raise RuntimeError('SyntheticImages: no images yet; the pruning hook attaches them before training')
         return self._store.image(int(idx))
 
-    def _sample(self, idx: int, shape: tuple[int, int]) -> BaseDataElement:
-        meta = dict(sample_idx=idx, img_shape=shape, ori_shape=shape)
+    def _sample(self, idx: int, shape: torch.Size) -> BaseDataElement:
+        meta: dict[str, Any] = dict(sample_idx=idx, img_shape=tuple(shape), ori_shape=tuple(shape))
         if not self._is_detector:
             from mmpretrain.structures import DataSample
 
             return DataSample(metainfo=meta).set_gt_label(0)
         from mmdet.structures import DetDataSample
 
-        meta.update(img_id=idx, pad_shape=shape, scale_factor=(1.0, 1.0))
+        meta.update(img_id=idx, pad_shape=tuple(shape), scale_factor=(1.0, 1.0))
         sample = DetDataSample(metainfo=meta)
         sample.gt_instances = InstanceData(
             bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), metainfo=meta

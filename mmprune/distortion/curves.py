@@ -110,7 +110,7 @@ class CurveMeasurer(Checked):
         found = {
             cut.name: value
             for cut in cuts
-            if _is_curve(value := self.cache.get(keys[cut.name]), self.kept_counts(cut))
+            if (value := self.cache.get(keys[cut.name])) is not None and _is_curve(value, self.kept_counts(cut))
         }
         if world > 1:
             holder = [found]
@@ -178,15 +178,11 @@ def output_errors(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Ten
     return sum(squared, start) / sum(out[0].numel() for out in reference if out.is_floating_point())
 
 
-def _is_curve(value: dict | None, kept: Sequence[int]) -> bool:
+def _is_curve(value: dict, kept: Sequence[int]) -> bool:
     """A value of the cache that can be used."""
-    return (
-        value is not None
-        and value.get('kept') == list(kept)
-        and all(
-            isinstance(value.get(key), list)
-            and len(value[key]) == len(kept)
-            and all(isinstance(item, float) for item in value[key])
-            for key in ('mean', 'max')
-        )
+    return value.get('kept') == list(kept) and all(
+        isinstance(value.get(key), list)
+        and len(value[key]) == len(kept)
+        and all(isinstance(item, float) for item in value[key])
+        for key in ('mean', 'max')
     )

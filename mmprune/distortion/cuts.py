@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from mmprune.graph.group import Member
+from mmprune.graph.group import Member
+from mmprune.graph.site import Layer
 
 
 class Cut(ABC):
@@ -24,7 +24,7 @@ class Cut(ABC):
     """
 
     name: str
-    modules: tuple[nn.Module, ...]
+    modules: tuple[Layer, ...]
 
     def __init__(self, name: str, scores: Tensor, alive: int | None = None) -> None:
         self.name = name
@@ -64,7 +64,7 @@ class Cut(ABC):
 class WeightCut(Cut):
     """Single weights of one conv or linear layer."""
 
-    def __init__(self, name: str, module: nn.Module, scores: Tensor, alive: int | None = None) -> None:
+    def __init__(self, name: str, module: Layer, scores: Tensor, alive: int | None = None) -> None:
         super().__init__(name, scores, alive)
         self.modules = (module,)
 
@@ -87,11 +87,11 @@ class ChannelCut(Cut):
     def __init__(self, name: str, readers: Sequence[Member], scores: Tensor, alive: int | None = None) -> None:
         super().__init__(name, scores, alive)
         self._readers = tuple(readers)
-        self.modules = tuple(member.module for member in readers)
+        self.modules = tuple(cast(Layer, member.module) for member in readers)
 
     def _zero(self, units: Tensor) -> None:
-        for member in self._readers:
-            module, weight = member.module, member.module.weight.data
+        for member, module in zip(self._readers, self.modules):
+            weight = module.weight.data
             channels = member.channels[torch.isin(member.units, units.to(member.units))].to(weight.device)
             groups = getattr(module, 'groups', 1)
             if getattr(module, 'transposed', False):

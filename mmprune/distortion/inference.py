@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mmprune.graph.tracing import Example, Forward, flatten_tensors, map_tensors, watching
@@ -54,17 +55,17 @@ def keep_freed_memory() -> None:
 
 def _pairs(
     model: nn.Module, forward: Forward, example: Example
-) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
+) -> tuple[list[tuple[_ConvNd, _BatchNorm]], list[Tensor]]:
     """Convs and the batch norms that take their outputs, both called once; and the outputs of the whole."""
-    made: dict[int, tuple[nn.Module, Tensor]] = {}
+    made: dict[int, tuple[_ConvNd, Tensor]] = {}
     calls: Counter[nn.Module] = Counter()
-    pairs = []
+    pairs: list[tuple[_ConvNd, _BatchNorm]] = []
 
     def note(module: nn.Module, args: tuple, output: Any) -> None:
         calls[module] += 1
         if isinstance(module, CONVS):
             made[id(output)] = module, output  # held, so that no other tensor can get its id
-        elif args and id(args[0]) in made:
+        elif isinstance(module, _BatchNorm) and args and id(args[0]) in made:
             pairs.append((made[id(args[0])][0], module))
 
     layers = [
@@ -106,13 +107,12 @@ def _try(
 
 
 @contextmanager
-def _folded(conv: nn.Module, norm: nn.Module) -> Iterator[None]:
+def _folded(conv: _ConvNd, norm: _BatchNorm) -> Iterator[None]:
     weight, bias, forward = conv.weight.detach().clone(), conv.bias, norm.__dict__.get('forward')
-    scaled, shift = fuse_conv_bn_weights(
-        conv.weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
+    mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    scaled, shift = fuse_conv_bn_weights(conv.weight, bias, mean, var, norm.eps, norm.weight, norm.bias)
     conv.weight.data.copy_(scaled)
-    conv.bias, norm.forward = shift, _identity
+    conv.bias, norm.__dict__['forward'] = shift, _identity
     try:
         yield
     finally:
@@ -120,7 +120,7 @@ def _folded(conv: nn.Module, norm: nn.Module) -> Iterator[None]:
         conv.bias = bias
         norm.__dict__.pop('forward')
         if forward is not None:
-            norm.forward = forward
+            norm.__dict__['forward'] = forward
 
 
 def _identity(x: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Latency:
     @classmethod
     def of(cls, times_ms: Sequence[float]) -> Latency:
         """Percentiles of the times of single calls."""
-        return cls(*np.percentile(times_ms, (5, 50, 95)).round(3).tolist(), len(times_ms))
+        low, median, high = np.percentile(times_ms, (5, 50, 95)).round(3).tolist()
+        return cls(low, median, high, len(times_ms))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,8 +35,8 @@ def batch_statistics(norms: Iterable[nn.Module] | None = None) -> Iterator[None]
             in_training.add(module)
             module.training = False
 
-    def normalise(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-        if not concerns(module, args):
+    def normalise(module: nn.Module, args: tuple, output: Tensor) -> Any:
+        if not (isinstance(module, _BatchNorm) and concerns(module, args)):
             return None
         return F.batch_norm(args[0], None, None, module.weight, module.bias, training=True, eps=module.eps)
 

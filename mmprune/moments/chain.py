@@ -122,8 +122,10 @@ def _producer_moments(site: Site, branch: Branch, rho: float | str) -> Moments:
     filters, size = layer_filters(producer, site.producer_index), kernel_size(producer)
     first = next((step for step in branch.chain if not isinstance(step, Pool)), None)
     if isinstance(rho, str):
-        known = isinstance(first, Norm) and first.module.running_var is not None
-        rho = fit_rho(filters, size, first.parameters()[3].cpu()) if known else DEFAULT_RHO
+        if isinstance(first, Norm) and first.module.running_var is not None:
+            rho = fit_rho(filters, size, first.parameters()[3].cpu())
+        else:
+            rho = DEFAULT_RHO
     covariance = output_covariance(filters, tap_correlation(size, rho))
     if isinstance(producer, _ConvNd) and producer.groups > 1:  # groups read different, hence uncorrelated, inputs
         group = site.producer_index.cpu() // (producer.out_channels // producer.groups)

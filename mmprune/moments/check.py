@@ -72,10 +72,10 @@ def _check(site: Site, measured: Moments | None) -> MomentCheck:
     branch = site.branches[0]
     rho = agreement = None
     first = branch.chain[0] if branch.chain else None
-    known = isinstance(first, Norm) and first.module.running_var is not None
-    if known and site.producer is not None and site.width > 2:
+    norm = first if isinstance(first, Norm) and first.module.running_var is not None else None
+    if norm is not None and site.producer is not None and site.width > 2:
         filters, size = layer_filters(site.producer, site.producer_index), kernel_size(site.producer)
-        stored = first.parameters()[3].cpu()
+        stored = norm.parameters()[3].cpu()
         rho = fit_rho(filters, size, stored)
         predicted = output_variances(filters, tap_correlation(size, rho))
         agreement = pearson(predicted.clamp_min(1e-30).log(), stored.clamp_min(1e-30).log())

@@ -23,7 +23,7 @@ class RunningMoments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean: Tensor | None = None
+        self.mean = torch.zeros((), dtype=torch.float64)
         self.scatter: Tensor | None = None
         self.size: tuple[int, ...] = ()
 

@@ -62,15 +62,15 @@ def expect(
         hash_size: Frequencies per axis.
         dc: Whether the maps' means take part.
     """
-    sizes: dict[nn.Module, tuple[int, ...]] = {}
+    sizes: dict[nn.Module, tuple[int, int]] = {}
     with watching([module for module, _ in layers], lambda m, args, out: sizes.update({m: tuple(out.shape[2:])})):
         forward(image)
     results: list[Tensor | str] = []
     for module, index in layers:
-        size = sizes.get(module, ())
+        size = sizes.get(module, (0, 0))
         if not isinstance(module, nn.Conv2d):
             results.append(f'no closed form for {type(module).__name__}')
-        elif not is_informative(*size, hash_size, dc):
+        elif not is_informative(size[0], size[1], hash_size, dc):
             results.append(f'maps of {size[0]}×{size[1]} pixels have no hash')
         else:
             results.append(white_noise_agreement(module, index, size, hash_size, dc))

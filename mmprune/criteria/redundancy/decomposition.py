@@ -17,7 +17,7 @@ def max_core(edges: np.ndarray) -> np.ndarray:
     """
     degree = edges.sum(axis=1, dtype=np.int64)
     alive = degree > 0
-    core = np.empty(0, dtype=np.int64)
+    core: np.ndarray = np.empty(0, dtype=np.int64)
     while alive.any():
         core = np.flatnonzero(alive)
         k = degree[core].min() + 1  # this is a (k-1)-core; look for the k-core in it

@@ -49,7 +49,7 @@ def hash_signs(maps: Tensor, hash_size: int = 8, dc: bool = True) -> Tensor:
     rows = dct_rows(height, min(hash_size, height)).to(maps)
     partial = (maps.reshape(-1, width) @ columns.T).reshape(-1, height, len(columns))
     spectrum = (partial.transpose(1, 2) @ rows.T).reshape(*maps.shape[:-2], -1)  # v-major; the order does not matter
-    above = 0.0
+    above = maps.new_zeros(())
     if not dc:
         # The other coefficients of a constant map are rounding errors of its mean: they count as equal.
         above = -64 * torch.finfo(maps.dtype).eps * spectrum[..., :1].abs()

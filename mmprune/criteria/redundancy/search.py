@@ -34,7 +34,7 @@ def search_threshold(remaining: Callable[[float], float], share: float, lowest: 
     def best() -> float:
         met = [t for t, left in found.items() if left <= share * (1 + 1e-12)]
         if not met:
-            least = min(found, key=found.get)
+            least = min(found, key=lambda t: found[t])
             raise ValueError(
                 f'a share of {share:g} cannot be reached: at least {found[least]:.4g} remains (at threshold {least:g})'
             )
