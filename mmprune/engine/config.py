@@ -78,11 +78,10 @@ def _drop_deletes(node: object) -> None:
 def prepare_training_config(cfg: Config) -> Config:
     """Ready a config without ``pruning`` for ordinary training; in place, idempotent.
 
-    A model of type ``mmprune.Pruned`` may be cut by what it loads; all others are left to the host.
+    Any model, or a part of it by ``init_cfg``, may be cut by what it loads.
     """
     _refuse_strategies(cfg)
-    if (cfg.get('model') or {}).get('type') in MODELS:
-        cfg.custom_hooks = [*_hooks_but(cfg, REBUILD), dict(type=REBUILD)]
+    cfg.custom_hooks = [*_hooks_but(cfg, REBUILD), dict(type=REBUILD)]
     return cfg
 
 

@@ -4,10 +4,12 @@ import contextlib
 import copy
 import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 import mmprune
 from mmprune.checkpoint import structure_of
 from mmprune.surgery.masking import masks
+from tests.networks import mmpretrain, randomise
 
 PRUNER = dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.4))
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -330,3 +333,63 @@ def test_masks_and_an_optimizer_from_before(tmp_path: Path) -> None:
         target = build()
         load(target, mmprune.save(model, tmp_path / 'net.pth'))
         assert set(masks(target)) == set(masks(model)) and same(target, model)
+
+
+# ---- re-parametrised, fused, to be quantised -----------------------------------------------------------------------
+
+
+def deployed(kind: str) -> nn.Module:
+    stages = dict(num_blocks=[1, 2, 2, 1], width_factor=[0.25] * 4)
+    arch = {
+        'RepVGG': dict(stages, group_layer_map=None, se_cfg=None, stem_channels=16),
+        'MobileOne': dict(stages, num_conv_branches=[2] * 4, num_se_blocks=[0, 0, 0, 1]),
+    }
+    return mmpretrain(type=kind, arch=arch[kind], out_indices=(3,))
+
+
+def switched(model: nn.Module) -> nn.Module:
+    model.eval()  # returns None in mmpretrain
+    model.switch_to_deploy()
+    return model
+
+
+@pytest.mark.parametrize('kind', ['RepVGG', 'MobileOne'])
+def test_blocks_are_fused_after_the_cut_and_after_loading(kind: str, tmp_path: Path) -> None:
+    model, images = deployed(kind), torch.randn(1, 3, 48, 48)
+    randomise(model)
+    prune(model, images)
+    (wanted,) = model(images)
+    path = mmprune.save(model, tmp_path / 'branches.pth')
+    (found,) = switched(model)(images)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
+    target = deployed(kind)
+    mmprune.load(target, path)
+    torch.testing.assert_close(switched(target)(images)[0], wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
+    path = mmprune.save(model, tmp_path / 'deployed.pth')
+    target = switched(deployed(kind))
+    mmprune.load(target, path)
+    assert torch.equal(target(images)[0], found)
+
+
+def without_norms(model: nn.Module) -> nn.Module:
+    return fuse_conv_bn(model.eval())
+
+
+def to_be_quantised(model: nn.Module) -> nn.Module:
+    pairs = [['backbone.stem', 'backbone.norm']]
+    pairs += [[f'backbone.blocks.{i}.conv{j}', f'backbone.blocks.{i}.bn{j}'] for i in (0, 1) for j in (1, 2)]
+    model = torch.ao.quantization.fuse_modules_qat(model.train(), pairs)
+    model.qconfig = torch.ao.quantization.get_default_qat_qconfig('fbgemm')
+    model.backbone.up.qconfig = None
+    return torch.ao.quantization.prepare_qat(model).eval()
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('change', [without_norms, to_be_quantised])
+def test_fused_and_quantisation_aware(change: Callable, tmp_path: Path) -> None:
+    model = change(pruned())
+    model(IMAGES)
+    path = mmprune.save(model, tmp_path / 'net.pth')
+    assert same(mmprune.load(change(build()), path), model)
+    with pytest.raises((mmprune.CheckpointError, mmprune.StructureError)):
+        mmprune.load(build(), path)
