@@ -49,20 +49,18 @@ def _attributes(value: object) -> dict[str, object]:
 
 def flatten_tensors(outputs: object) -> list[Tensor]:
     """All tensors in nested containers, in order; an object that holds itself is looked into once."""
-    found: list[Tensor] = []
-    path: list[int] = []
+    return list(_tensors_in(outputs, []))
 
-    def visit(value: object) -> None:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif id(value) not in path:
-            path.append(id(value))
-            for item in _inside(value):
-                visit(item)
-            path.pop()
 
-    visit(outputs)
-    return found
+def _tensors_in(value: object, path: list[int]) -> Iterator[Tensor]:
+    # no function inside a function: one that calls itself is a cycle, which holds the tensors until it is collected
+    if isinstance(value, Tensor):
+        yield value
+    elif id(value) not in path:
+        path.append(id(value))
+        for item in _inside(value):
+            yield from _tensors_in(item, path)
+        path.pop()
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
