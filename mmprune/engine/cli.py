@@ -199,7 +199,9 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
         raise ConfigError(_dataset_out_of_reach(cfg, error) or f'{key}: {out_of_reach(path, error)}') from error
     except KeyError as error:
         if not (match := re.search(r'(\S+) is not in the (\S+) registry', str(error))):
-            raise _refused_arguments(cfg, error) or error from error
+            if refused := _refused_arguments(cfg, error):
+                raise refused from error
+            raise
         name = match[1].strip('\'"')
         raise ConfigError(
             f'{_find(cfg, name, TYPES) or "type"}: {name!r} is not registered in {match[2]}; check its '
@@ -212,7 +214,9 @@ def explained(cfg: Config, source: str) -> Iterator[None]:
             raise
         raise ConfigError(f'{key.rpartition(".")[0]}: {match[1]} {match[2]}') from error
     except (ValueError, AssertionError) as error:
-        raise _refused_arguments(cfg, error) or error from error
+        if refused := _refused_arguments(cfg, error):
+            raise refused from error
+        raise
     except FileNotFoundError as error:
         key, _, path = source.partition(': ')
         if error.filename or path not in str(error):
