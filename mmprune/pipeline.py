@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from torch import nn
 
+from mmprune.checkpoint.record import structure_of
 from mmprune.errors import ConfigError
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import tracing_mode
@@ -22,6 +24,9 @@ from mmprune.options import under
 from mmprune.pruners.base import Plan, Pruner
 from mmprune.report.report import Report, Stage
 from mmprune.restorers.base import Restorer
+from mmprune.restorers.benefit import NoiseErrors, agreed, is_harmful
+from mmprune.surgery.masking import masks
+from mmprune.surgery.snapshot import Snapshot
 
 Evaluate = Callable[[], Mapping[str, float]]
 
@@ -49,25 +54,28 @@ class Pipeline:
     clock_s: float = 1.5
 
     def run(self, fraction: float = 1.0, dense_widths: Mapping[str, int] | None = None) -> Plan:
-        """Prune and repair in place.
+        """Prune and repair in place; whatever goes wrong, and also if it is interrupted, the network is as before.
 
         Args:
             fraction: Share of the full removal to do now (iterative schedules).
             dense_widths: Widths of the groups before the first step of a schedule.
         """
+        snapshot = Snapshot(self.scope.model)
+        try:
+            return self._run(fraction, dense_widths, snapshot)
+        except BaseException:
+            snapshot.take_back()
+            raise
+
+    def _run(self, fraction: float, dense_widths: Mapping[str, int] | None, snapshot: Snapshot) -> Plan:
         if self.restorer is not None and self.restorer.needs_images and self.images is None:
             raise ConfigError(
                 f'restorer: {type(self.restorer).__name__} needs images; give pruning.images '
                 "(e.g. 'train_dataloader'), or a restorer that needs none"
             )
         refuse_bad_numbers(self.scope.model, 'load_from')
-        first = not self.report.stages
-        if first:
-            self.report.warnings += refuse_bad_outputs(self.scope)
-            if self.pruner.default_restorer is not None:  # some prune at initialisation, where zeros are meant
-                self.report.warnings += weak_layers(self.scope.model)
-            self.report.target = ', '.join(target for target in self.scope.targets if target)
-            self.stage('dense', time.perf_counter())
+        if not self.report.stages:
+            self._describe()
         start = time.perf_counter()
         with tracing_mode(self.scope.model), _mistakes_of_input('pruner', self.pruner):
             plan = self.pruner.plan(self.scope, self.images, fraction, dense_widths)
@@ -79,22 +87,55 @@ class Pipeline:
         milliseconds = self.report.stages[-1].target_ms * times.ratio if times else 0.0
         if self.restorer is None:
             start = time.perf_counter()
+            snapshot.keep_values(plan.written())
             with tracing_mode(self.scope.model):
                 plan.apply()
             self._warn_if_slow(self.stage('pruned', start - seconds, plan.note, milliseconds), plan, times)
             return plan
+        noise = NoiseErrors(self.scope)
         with plan.trial():
-            stage = self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds)
+            stage, sliced = self.stage('pruned', time.perf_counter() - seconds, plan.note, milliseconds), noise.error()
             self._warn_if_slow(stage, plan, times)
         start = time.perf_counter()
-        with tracing_mode(self.scope.model), _mistakes_of_input('restorer', self.restorer):
-            plan.apply(self.restorer, self.images)
-        refuse_bad_numbers(
-            self.scope.model, f'restorer: {type(self.restorer).__name__} failed on this network and its images'
-        )
+        snapshot.keep_values()
+        self._repair(plan, self.restorer)
+        note = f'{type(self.restorer).__name__}, {self.restorer.uses}'
+        repaired = noise.error()
+        if agreed(is_harmful(sliced, repaired)):
+            snapshot.take_back()
+            with tracing_mode(self.scope.model):
+                plan.apply()
+            note = self._say_taken_back(plan, sliced, repaired)
         self._take_warnings(plan)
-        self.stage('restored', start, f'{type(self.restorer).__name__}, {self.restorer.uses}', milliseconds)
+        self.stage('restored', start, note, milliseconds)
         return plan
+
+    def _describe(self) -> None:
+        """The network as it is before anything happens."""
+        self.report.warnings += refuse_bad_outputs(self.scope)
+        if self.pruner.default_restorer is not None:  # some prune at initialisation, where zeros are meant
+            self.report.warnings += weak_layers(self.scope.model)
+        self.report.target = ', '.join(target for target in self.scope.targets if target)
+        self.stage('dense', time.perf_counter(), pruned_before(self.scope.model))
+
+    def _repair(self, plan: Plan, restorer: Restorer) -> None:
+        with tracing_mode(self.scope.model), _mistakes_of_input('restorer', restorer):
+            plan.apply(restorer, self.images)
+        refuse_bad_numbers(
+            self.scope.model, f'restorer: {type(restorer).__name__} failed on this network and its images'
+        )
+
+    def _say_taken_back(self, plan: Plan, sliced: float, repaired: float) -> str:
+        """Write into the rows and warnings that a repair was taken back; the stage's note."""
+        name = type(self.restorer).__name__
+        for row in plan.rows:
+            row.repair = f'only sliced: {name} was taken back' if row.repair else ''
+        plan.warnings.append(
+            f'restorer: {name} was taken back: on noise the outputs of the repaired network are further from those of '
+            f'the dense one than without a repair (error {repaired:.2g} instead of {sliced:.2g}); try '
+            'MomentRestoration, or another criterion'
+        )
+        return f'{name} taken back, only sliced'
 
     def _take_warnings(self, plan: Plan) -> None:
         self.report.warnings = list(dict.fromkeys([*self.report.warnings, *plan.warnings]))
@@ -157,6 +198,22 @@ def _mistakes_of_input(key: str, part: Pruner | Restorer) -> Iterator[None]:
             yield
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
+
+
+def pruned_before(model: nn.Module) -> str:
+    """A remark about a network that is pruned already, with the share that is left; empty if it is not."""
+    structure, masked = structure_of(model), masks(model)
+    if structure is None and not masked:
+        return ''
+    now = dense = sum(parameter.numel() for parameter in model.parameters())
+    now -= sum(int((~mask).sum()) for mask in masked.values())
+    for name, kept in structure.modules.items() if structure else ():
+        module = model.get_submodule(name)
+        outputs, inputs = (before / after for before, after in zip(kept.dense, kept.after(module)))
+        for parameter in module.parameters(recurse=False):
+            whole = outputs * inputs if parameter.dim() > 1 and parameter.shape[1] > 1 else outputs
+            dense += round(parameter.numel() * (whole - 1))
+    return f"already pruned: {now / dense:.1%} of the dense network's parameters are left"
 
 
 def seed_everything(seed: int) -> None:

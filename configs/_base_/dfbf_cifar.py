@@ -3,6 +3,7 @@ _base_ = ['mmpretrain::_base_/datasets/cifar10_bs16.py', 'default_runtime.py']
 
 pruning = dict(
     target='backbone',
+    restorer=None,
     pruner=dict(
         type='ChannelPruner', criterion='SquaredSum', order='sequential', keep=['conv1', '*.conv2', '*.downsample*'],
         allocator=dict(type='WidthDependent', ratio=0.5)),

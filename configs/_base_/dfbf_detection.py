@@ -2,6 +2,7 @@
 
 pruning = dict(
     target='backbone',
+    restorer=None,
     pruner=dict(
         type='ChannelPruner', criterion='SquaredSum', order='sequential', keep=['conv1', '*.conv3', '*.downsample*'],
         allocator=dict(type='WidthDependent', ratio=0.1)),

@@ -2,7 +2,7 @@
 # training images, AdamW anew after every step. Behind it: load_from, and how many epochs of 500 iterations a step has
 # (train_cfg.max_epochs is 20 times schedule.interval).
 pruning = dict(
-    target='', finetune=True, images='train_dataloader', num_images=1024,
+    target='', restorer=None, finetune=True, images='train_dataloader', num_images=1024,
     schedule=dict(type='exponential', steps=20, amount=0.2, interval=80, fresh_optimizer=True),
     pruner=dict(type='WeightPruner', allocator=dict(
         type='RateDistortion', ratio=0.98847, curves=dict(num_images=1024, points=100))),

@@ -6,6 +6,7 @@ load_from = 'data/weights/resnet56_nm_cifar10.pth'
 
 pruning = dict(
     target='backbone',
+    restorer=None,
     pruner=dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.5),
                 keep=['conv1', '*.conv2', '*.downsample*']),
     images=dict(

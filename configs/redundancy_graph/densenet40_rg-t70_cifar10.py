@@ -6,6 +6,6 @@ load_from = 'checkpoints/densenet40_rg_cifar10.pth'
 train_dataloader = dict(batch_size=256)
 
 pruning = dict(
-    target='',
+    target='', restorer=None,
     pruner=dict(type='ChannelPruner', criterion=dict(type='RedundancyGraph', threshold=0.7, inputs='real')),
     images='train_dataloader', num_images=100, finetune=True, input_shape=(3, 32, 32))

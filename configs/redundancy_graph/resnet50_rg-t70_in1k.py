@@ -9,6 +9,6 @@ val_cfg = dict()
 test_cfg = dict()
 
 pruning = dict(
-    target='',
+    target='', restorer=None,
     pruner=dict(type='ChannelPruner', criterion=dict(type='RedundancyGraph', threshold=0.7, inputs='real')),
     images='train_dataloader', num_images=100, finetune=True)

@@ -37,7 +37,7 @@ class Settings(Checked):
         self,
         pruner: PartConfig,
         target: Target = 'backbone',
-        restorer: PartConfig | None = None,
+        restorer: PartConfig | None = 'default',
         images: ImageOrigin | None = None,
         num_images: Count = 1000,
         finetune: bool = False,
@@ -51,7 +51,8 @@ class Settings(Checked):
         Args:
             pruner: What is taken away.
             target: Module path(s) inside which it is taken.
-            restorer: How the loss is repaired.
+            restorer: How the loss is repaired; None: not at all. 'default' is the pruner's own choice, which needs no
+                data: ``MomentRestoration`` after anything that prunes a trained network.
             images: For parts that want images: a data loader to take them from, or a synthesizer, e.g.
                 ``dict(type='DeepInversion', num_images=1600)``, which makes them from the dense network.
             num_images: How many to take from a loader.
@@ -67,7 +68,9 @@ class Settings(Checked):
             ConfigError: A wrong or contradictory value; the message begins with its key.
         """
         self.pruner: Pruner = build_part(PRUNERS, pruner, 'pruner')
-        self.restorer: Restorer | None = None if restorer is None else build_part(RESTORERS, restorer, 'restorer')
+        #: True where the config leaves the repair to the pruner.
+        self.repairs_by_default = restorer == 'default'
+        self.restorer: Restorer | None = self._repair(restorer)
         self.schedule = build(Schedule, schedule or {}, 'schedule')
         if not target and target != '':
             raise ConfigError("target: empty; give '' for the whole model")
@@ -107,6 +110,10 @@ class Settings(Checked):
             f'{1 - (1 - amount) ** steps:.4g} in all, but pruner.allocator.ratio is {ratio:g}; set the ratio to that, '
             f'or amount={1 - (1 - ratio) ** (1 / steps):.4g}'
         )
+
+    def _repair(self, restorer: PartConfig | None) -> Restorer | None:
+        chosen = self.pruner.default_restorer if restorer == 'default' else restorer
+        return None if chosen is None else build_part(RESTORERS, chosen, 'restorer')
 
     def _check_distillation(self, distillation: FeatureDistillation) -> None:
         if not self.finetune:

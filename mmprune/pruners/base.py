@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from mmprune.allocators.budget import Budget
 from mmprune.graph.scope import Scope
 from mmprune.images.source import ImageSource
@@ -42,6 +44,10 @@ class Plan(ABC):
     @contextmanager
     def trial(self) -> Iterator[None]:
         """The network cut but not repaired, for as long as the context lasts."""
+
+    def written(self) -> list[Tensor]:
+        """The parameters into which :meth:`apply` writes without a restorer; it replaces the others, if any."""
+        return []
 
     @abstractmethod
     def apply(self, restorer: Restorer | None = None, images: Images = None) -> None:

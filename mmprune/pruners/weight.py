@@ -55,6 +55,10 @@ class WeightPlan(Plan):
                 for name, module in modules.items():
                     module.weight.copy_(backup[name])
 
+    def written(self) -> list[Tensor]:
+        """The masked weights."""
+        return [self.scope.model.get_submodule(name).weight for name in self.masks]
+
     def apply(self, restorer: Restorer | None = None, images: Images = None) -> None:
         """Attach the masks; a restorer sees the network as a whole before and after."""
         model, forward = self.scope.model, self.scope.forward
@@ -71,7 +75,7 @@ class WeightPlan(Plan):
             if all(torch.equal(value, before[key]) for key, value in model.state_dict().items()):
                 self.warnings.append(
                     f'restorer: {type(restorer).__name__} found nothing to repair in a masked network; batch norms '
-                    "are repaired by dict(type='MomentRestoration', moments='noise') and by BNRecalibration"
+                    "are repaired by MomentRestoration (with moments='noise' or 'images') and by BNRecalibration"
                 )
 
 

@@ -25,6 +25,7 @@ from mmprune.moments import (
     measure_sizes,
     mixed_weight,
     noise_like,
+    norm_statistics,
     output_mean,
     output_variance,
     reader_taps,
@@ -76,8 +77,8 @@ class MomentRestoration(Restorer):
             moments: 'noise' (no data; falls back to the closure where inputs are no images), 'closure' (weights and
                 batch norms alone; a max pooling on the way counts as if it changed nothing), or 'images' (measured on
                 the images that :meth:`prepare` gets).
-            drift_correction: Whether to move all running statistics at the end as they moved on the noise; needs
-                ``moments='noise'``.
+            drift_correction: Whether to move all running statistics at the end as they moved on the noise (masked
+                networks: or on the images); channels need ``moments='noise'``.
         """
         self.lam, self.rho, self.order = lam, rho, order
         self.variance_correction, self.drift_correction = variance_correction, drift_correction
@@ -113,6 +114,9 @@ class MomentRestoration(Restorer):
             self._sizes = dict(
                 zip((key[0] for key in branches), measure_sizes(list(branches.values()), forward, images))
             )
+            return
+        if self.moments == 'images' and not sites and self.drift_correction:  # a masked network: only norms can move
+            self._drift.remember(norm_statistics(forward, images))
             return
         normalise = self.moments == 'noise'
         with watch_norms() as statistics:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmprune.engine.config import read_settings
 from mmprune.storage.lock import InUseError, Lock, locked
 from mmprune.sweeps.cells import arguments_of, finished
 from mmprune.sweeps.grid import Cell
@@ -82,7 +83,7 @@ def last_stage_of(config: Config) -> str:
     """The name of the stage that a complete run of a config ends with."""
     if config.pruning.get('finetune', False):
         return 'finetuned'
-    return 'pruned' if config.pruning.get('restorer') is None else 'restored'
+    return 'pruned' if read_settings(config.copy()).restorer is None else 'restored'
 
 
 def _text(cell: Cell, seed: int, work_dir: Path) -> str:

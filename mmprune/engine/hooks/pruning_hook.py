@@ -225,6 +225,8 @@ class PruningHook(Hook):
         report.config, report.seed = self.pipeline.report.config, runner.seed
         report.stages = [stage for stage in report.stages if stage.name != 'finetuned']
         self.pipeline.report = report
+        if self.settings.repairs_by_default and report.stage('pruned') and not report.stage('restored'):
+            self.pipeline.restorer = None  # begun when a config without `restorer` meant none
         self._step, self._widths = self._resumed.step, self._resumed.widths
         rewrap(runner)
         reconnect_averages(runner)
