@@ -22,8 +22,10 @@ class Snapshot:
         """Look at a network; nothing in it changes."""
         self._modules = [(module, _shallow(module)) for module in model.modules()]
         parameters, buffers = list(model.parameters()), list(model.buffers())
-        self._tensors = [(tensor, tensor.data, tensor.grad, tensor.requires_grad) for tensor in parameters]
-        self._tensors += [(tensor, tensor.data, None, tensor.requires_grad) for tensor in buffers]
+        self._tensors = [
+            (tensor, tensor.data, tensor.grad if tensor.is_leaf else None, tensor.requires_grad)
+            for tensor in (*parameters, *buffers)
+        ]
         self._values: dict[int, Tensor] = {}
         self._copy(buffers)
 

@@ -20,11 +20,11 @@ pruning['images'] = 'train_dataloader'
 pruning['num_images'] = 30
 """
 WEIGHTS = """
-pruning = dict(target='backbone', evaluate=False, input_shape=(3, 16, 16),
+pruning = dict(target='backbone', restorer=None, evaluate=False, input_shape=(3, 16, 16),
                pruner=dict(type='WeightPruner', allocator=dict(type='Uniform', ratio=0.8)))
 """
 EXPANDERS = """
-pruning = dict(target='', evaluate=False, input_shape=(3, 16, 16),
+pruning = dict(target='', restorer=None, evaluate=False, input_shape=(3, 16, 16),
                pruner=dict(type='ExpanderPruner', graph='XNet', degree=2))
 """
 SCHEDULE = "\npruning['schedule'] = dict(type='linear', steps=2)\n"

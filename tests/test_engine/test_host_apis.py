@@ -21,7 +21,7 @@ DETECTOR = """
 _base_ = ['mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', '{root}/configs/_base_/default_pruning.py']
 model = dict(type='mmprune.Pruned', host={{{{_base_.model.type}}}}, backbone=dict(init_cfg=None),
              bbox_head=dict(num_classes=2), test_cfg=dict(score_thr=0.0))
-pruning = dict(pruner=dict(allocator=dict(ratio=0.5)), input_shape=(3, 64, 64), finetune=True)
+pruning = dict(pruner=dict(allocator=dict(ratio=0.5)), restorer=None, input_shape=(3, 64, 64), finetune=True)
 data_root = '{folder}/'
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
             dict(type='Resize', scale=(64, 64)),

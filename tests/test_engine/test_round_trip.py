@@ -19,7 +19,7 @@ custom_hooks = [dict(type='mmengine.EMAHook', ema_type='mmdet.ExpMomentumEMA', m
                      update_buffers=True, priority=49)]
 """
 WEIGHTS = """
-pruning = dict(target='backbone', finetune=True, input_shape=(3, 16, 16),
+pruning = dict(target='backbone', restorer=None, finetune=True, input_shape=(3, 16, 16),
                pruner=dict(type='WeightPruner', allocator=dict(type='Uniform', ratio=0.8)))
 """
 SCHEDULE = """
@@ -165,3 +165,13 @@ load_from = '{tmp_path}/a/pruned.pth'
     assert before._metadata[''] == after._metadata['']
     resumed = read_checkpoint(tmp_path / 'c' / 'epoch_2.pth')['state_dict']
     assert {key: value.shape for key, value in resumed.items()} == {key: value.shape for key, value in before.items()}
+
+
+@pytest.mark.parametrize(
+    ('line', 'stages'),
+    [("del pruning['restorer']", ['dense', 'pruned', 'restored']), ('', ['dense', 'pruned'])],
+    ids=['default', 'none'],
+)
+def test_a_config_repairs_by_default_as_python_does(tmp_path: Path, line: str, stages: list[str]) -> None:
+    tiny.call('train', tiny.write_config(tmp_path, f'\n{line}\n'), '--work-dir', tmp_path / 'a')
+    assert [stage['name'] for stage in tiny.stages(tmp_path / 'a')] == stages

@@ -40,7 +40,7 @@ param_scheduler = dict(type='CosineAnnealingLR', T_max=2, by_epoch=True, convert
 randomness = dict(seed=0)
 log_level = 'WARNING'
 pruning = dict(
-    target='backbone', finetune=False, input_shape=(3, 16, 16),
+    target='backbone', restorer=None, finetune=False, input_shape=(3, 16, 16),
     pruner=dict(type='ChannelPruner', criterion='L2Norm', keep=['conv1', '*.conv2'],
                 allocator=dict(type='Uniform', ratio=0.5)))
 """

@@ -17,7 +17,7 @@ train_dataloader['dataset']['indices'] = 32
 optim_wrapper = dict(_delete_=True, optimizer=dict(type='AdamW', lr=3e-4))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=1, by_epoch=True, convert_to_iter_based=True)
 pruning = dict(
-    target='', finetune=True, evaluate=False, input_shape=(3, 16, 16),
+    target='', restorer=None, finetune=True, evaluate=False, input_shape=(3, 16, 16),
     schedule=dict(type='exponential', steps=3, amount=0.5, fresh_optimizer=True),
     pruner=dict(type='WeightPruner', allocator=dict(
         type='RateDistortion', ratio=0.875, curves=dict(num_images=4, points=4, cache=False))))
