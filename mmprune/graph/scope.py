@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmprune.errors import ConfigError
 from mmprune.graph.heads import HeadError, check_heads, forward_with_heads, heads_of
 from mmprune.graph.program import Call, example_like, refuse_unworkable, unwrap
+from mmprune.graph.randomness import same_numbers
 from mmprune.graph.tracing import Example, Forward, flatten_tensors, is_finite, map_tensors, tracing_mode, watching
 
 
@@ -140,7 +141,7 @@ class Scope:
         if isinstance(self.model, BaseModel):
             return _with_tensors(self.example, {n: noise[n] for n in constant})
         chosen: dict[int, Tensor] = {}
-        with tracing_mode(self.model), torch.no_grad():
+        with tracing_mode(self.model), torch.no_grad(), same_numbers():
             try:
                 wanted = _behaviour(self.model, self.forward, self.example)
             except Exception as error:  # whatever a network raises
