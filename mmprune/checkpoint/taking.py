@@ -109,10 +109,24 @@ def _structure_for(model: nn.Module, records: Mapping[str, str], is_part: bool) 
                 continue
             if name not in modules or widths_of(modules[name]) is None:  # a wrapper may stand there
                 if plain_name(name) not in plain:
-                    raise StructureError(f'the structure names the module {name!r}, which this network does not have')
+                    raise StructureError(
+                        f'the structure names the module {name!r}, which this network does not have'
+                        f'{_cure(name, modules)}'
+                    )
                 name = plain[plain_name(name)]
             found[name] = kept
     return Structure(found)
+
+
+def _cure(name: str, modules: Mapping[str, nn.Module]) -> str:
+    """The prefix to give where a network is loaded into one of its parts."""
+    above, _, rest = name.partition('.')
+    while rest:
+        if rest in modules:
+            return f'; to load a part of it, give init_cfg a prefix={above + "."!r}, or use mmprune.load(part, path)'
+        step, _, rest = rest.partition('.')
+        above = f'{above}.{step}'
+    return ''
 
 
 def _check(model: nn.Module, state: Mapping[str, Any], is_pruned: bool, complete: bool) -> None:

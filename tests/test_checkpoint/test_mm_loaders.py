@@ -450,6 +450,8 @@ def test_a_part_of_a_pruned_network_takes_its_structure(place: Callable) -> None
         assert same(dict(part.state_dict()), dict(saved.backbone.state_dict()))
     with pytest.raises(CheckpointError, match='neck'):
         PretrainedInit(path, prefix='neck')(network().backbone)
+    with pytest.raises(StructureError, match="prefix='backbone.'"):
+        PretrainedInit(path)(network().backbone)
 
 
 @pytest.mark.parametrize('name', ['{folder}/net.pth', URL, 's3://bucket/net.pth'])
