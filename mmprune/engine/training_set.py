@@ -11,6 +11,7 @@ from torch import nn
 
 from mmprune.datasets.synthetic import SyntheticImages
 from mmprune.distillation.settings import FeatureDistillation
+from mmprune.errors import ConfigError
 from mmprune.graph.program import unwrap
 from mmprune.images.store import ImageStore
 from mmprune.images.synthesizer import Synthesizer
@@ -87,9 +88,14 @@ def attach_images(runner: Runner, store: ImageStore) -> None:
         store: What the synthesizer prepared.
     """
     dataset = runner.train_dataloader.dataset
-    for part in getattr(dataset, 'datasets', [dataset]):
-        if isinstance(part, SyntheticImages):
-            part.attach(store, cast(nn.Module, unwrap(runner.model).data_preprocessor))
+    parts = [part for part in getattr(dataset, 'datasets', [dataset]) if isinstance(part, SyntheticImages)]
+    if not parts:
+        raise ConfigError(
+            f'train_dataloader: {type(dataset).__name__} holds real images, but pruning.distillation learns from '
+            "synthetic ones; start the run with mmprune's tools/train.py, or set pruning.distillation.images='real'"
+        )
+    for part in parts:
+        part.attach(store, cast(nn.Module, unwrap(runner.model).data_preprocessor))
     loop = runner.train_loop
     if hasattr(loop, 'dataloader_iterator'):  # loops by iterations have started their workers already
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
