@@ -4,6 +4,7 @@ import argparse
 
 from mmengine.config import Config
 
+from mmprune.checkpoint import structure_of
 from mmprune.engine import PruningRunner, make_loadable_config
 from mmprune.engine.cli import (
     add_common_arguments,
@@ -14,6 +15,14 @@ from mmprune.engine.cli import (
     read_config,
 )
 from mmprune.errors import ConfigError
+from mmprune.graph.program import unwrap
+from mmprune.surgery.masking import masks, trained_masks
+
+#: What is said of a checkpoint that the config has not pruned.
+DENSE = (
+    'the config prunes, but this checkpoint is not pruned: these are the figures of the dense network; to test what '
+    'pruning leaves, give the pruned.pth or finetuned.pth that tools/train.py writes'
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,6 +63,7 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     apply_common_arguments(cfg, args)
+    prunes = cfg.get('pruning') is not None
     prepare_test_config(cfg, args.checkpoint)
     check_checkpoint(args.checkpoint, 'checkpoint')
     with explained(cfg, f'checkpoint: {args.checkpoint}'):
@@ -63,6 +73,9 @@ def main() -> None:
 
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         runner.test()
+    model = unwrap(runner.model)
+    if prunes and not (structure_of(model) or masks(model) or trained_masks(model)):
+        runner.logger.warning(f'{args.checkpoint}: {DENSE}')
 
 
 if __name__ == '__main__':

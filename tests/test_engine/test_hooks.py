@@ -71,6 +71,13 @@ def test_a_hook_written_by_hand_in_a_plain_runner(tmp_path: Path) -> None:
     assert [stage['name'] for stage in tiny.stages(tmp_path / 'hand')] == ['dense', 'pruned', 'finetuned']
 
 
+def test_distillation_by_hand_does_not_learn_from_real_images_in_silence(tmp_path: Path) -> None:
+    cfg = make_loadable_config(tiny.config(tmp_path, DISTILLATION + BY_HAND))
+    cfg.experiment_name = 'real_images'
+    with pytest.raises(ConfigError, match='train_dataloader: Digits holds real images'):
+        Runner.from_cfg(cfg).train()
+
+
 def test_a_key_that_a_hook_by_hand_does_not_know(tmp_path: Path) -> None:
     cfg = make_loadable_config(tiny.config(tmp_path, FINETUNE + "\npruning['schedul'] = None\n" + BY_HAND))
     cfg.experiment_name = 'unknown_key'
