@@ -206,7 +206,7 @@ def pruned_before(model: nn.Module) -> str:
     if structure is None and not masked:
         return ''
     now = dense = sum(parameter.numel() for parameter in model.parameters())
-    now -= sum(int((~mask).sum()) for mask in masked.values())
+    now -= sum(int((mask == 0).sum()) for mask in masked.values())  # those of torch.nn.utils.prune are numbers
     for name, kept in structure.modules.items() if structure else ():
         module = model.get_submodule(name)
         outputs, inputs = (before / after for before, after in zip(kept.dense, kept.after(module)))

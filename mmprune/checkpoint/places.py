@@ -15,6 +15,8 @@ from mmprune.errors import CheckpointError
 
 #: Where programs put a network's weights; of several that fit, the first is taken.
 PLACES = ('', 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'student', 'weights', 'params')
+#: So many names of parts are listed in a message.
+MOST_NAMES = 8
 
 
 def places(checkpoint: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -130,7 +132,7 @@ def _prefixes(state: Mapping[str, Any], own: set[str]) -> list[str]:
     """All under which a state dict of a larger network has every tensor of a model."""
     last = max(own, key=len, default='')
     starts = [key[: -len(last)] for key in state if last and key.endswith(f'.{last}')]
-    return [start for start in starts if all(start + name in state for name in own)]
+    return sorted(start for start in starts if all(start + name in state for name in own))
 
 
 def _explain_part(state: Mapping[str, Any], own: set[str], path: str) -> None:
@@ -151,7 +153,7 @@ def _explain_part(state: Mapping[str, Any], own: set[str], path: str) -> None:
 
 
 def _some(names: list[str]) -> str:
-    return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
+    return ', '.join(names[:MOST_NAMES]) + (', …' if len(names) > MOST_NAMES else '')
 
 
 def why_not(model: nn.Module, state: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from mmengine.dist import broadcast
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -64,9 +65,10 @@ def restart_averages(runner: Runner) -> None:
 
 def reconnect_averages(runner: Runner) -> None:
     """After a load that cut the network, let EMA hooks average its new tensors and not those of the old widths."""
+    model = unwrap(runner.model)
     for hook in average_hooks(runner):
-        if structure_of(hook.ema_model.module) is None:
-            mend(unwrap(runner.model), averages=hook.ema_model)
+        if structure_of(model) is not None and structure_of(hook.ema_model.module) is None:
+            mend(model, averages=hook.ema_model)
         reconnect(hook.ema_model)
 
 
@@ -78,6 +80,17 @@ def averaged(runner: Runner) -> Iterator[None]:
             hook._swap_ema_parameters()
             stack.callback(hook._swap_ema_parameters)
         yield
+
+
+def share_statistics(runner: Runner) -> None:
+    """Give every process the buffers of the main one, whose network is saved, for them to evaluate the same network.
+
+    Each process's batch norms have seen the images of that process only.
+    """
+    for network in (unwrap(runner.model), *(hook.ema_model for hook in average_hooks(runner))):
+        for buffer in network.buffers():
+            if buffer.is_floating_point():
+                broadcast(buffer)
 
 
 def fresh_optimizer(runner: Runner) -> None:

@@ -33,7 +33,8 @@ class NoiseErrors:
             scope: The network.
         """
         self._scope, noise = scope, noise_like(scope.example)
-        self._input = scope.probe_input() if noise is None else next(iter(noise))
+        with tracing_mode(scope.model):  # on the network's device, whatever is the default
+            self._input = scope.probe_input() if noise is None else next(iter(noise))
         self._outputs = self._run()
 
     def error(self) -> float:

@@ -48,12 +48,20 @@ class Snapshot:
             if gradient is not None or tensor.grad is not None:
                 tensor.grad = gradient
             if id(tensor) in self._values:
-                data.copy_(self._values[id(tensor)])
+                _distinct(data).copy_(self._values[id(tensor)])
 
     def _copy(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             if id(tensor) not in self._values:
-                self._values[id(tensor)] = tensor.detach().to('cpu', copy=True)
+                self._values[id(tensor)] = _distinct(tensor.detach()).to('cpu', copy=True)
+
+
+def _distinct(tensor: Tensor) -> Tensor:
+    """A view in which no value of an expanded tensor stands twice: such tensors cannot be written to."""
+    for axis, stride in enumerate(tensor.stride()) if tensor.layout == torch.strided else ():
+        if stride == 0 and tensor.shape[axis] > 1:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 def _shallow(module: nn.Module) -> Attributes:

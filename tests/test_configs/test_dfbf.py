@@ -142,6 +142,6 @@ def test_cifar100(name: str) -> None:
 
 def test_an_option_may_replace_what_the_config_does_not_have() -> None:
     cfg = Config.fromfile(CONFIGS / 'resnet56_dfbf-l2-r50_cifar10.py')
-    assert 'restorer' not in cfg.pruning
+    del cfg.pruning['restorer']
     cfg.merge_from_dict({'pruning.restorer._delete_': True, 'pruning.restorer.type': 'MomentRestoration'})
     assert prepare_config(cfg).pruning.restorer == dict(type='MomentRestoration')

@@ -27,6 +27,7 @@ from mmprune.engine.rebuild import (
     reconnect_averages,
     restart_averages,
     rewrap,
+    share_statistics,
 )
 from mmprune.engine.resume import Progress, plain
 from mmprune.engine.runner import checkpoint_of, evaluate, is_resumed
@@ -139,6 +140,7 @@ class PruningHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Evaluate the fine-tuned network and finish the report."""
         _refuse_diverged(runner)
+        share_statistics(runner)
         data = type(runner.train_dataloader.dataset).__name__
         stage = self.pipeline.stage('finetuned', self._start, f'{runner.iter} iterations with {data}')
         with averaged(runner):
