@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from operator import ge
 from typing import Any
 
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ def weights_for(model: nn.Module, checkpoint: Mapping[str, Any], path: str, key:
     if fitting:
         return next(iter(fitting.values()))
     best = max(ranked, key=lambda place: len(own & set(_fitted(found[place], model, own, ours))))
-    _explain_part(found[best], own, path)
+    _explain_part(found[best], model.state_dict(), path)
     return found[best]
 
 
@@ -135,21 +136,31 @@ def _prefixes(state: Mapping[str, Any], own: set[str]) -> list[str]:
     return sorted(start for start in starts if all(start + name in state for name in own))
 
 
-def _explain_part(state: Mapping[str, Any], own: set[str], path: str) -> None:
+def _explain_part(state: Mapping[str, Any], own: Mapping[str, Any], path: str) -> None:
     """Raise if a state dict is of one part of the model alone, or the model may be any of several parts of it."""
-    names, plain = {plain_name(name) for name in state if isinstance(state[name], Tensor)}, set(map(plain_name, own))
-    parts = [repr(prefix.rstrip('.')) for prefix in _prefixes(dict.fromkeys(plain), names)]
+    names, plain = ({plain_name(name): value for name, value in given.items()} for given in (state, own))
+    names = {name: value for name, value in names.items() if isinstance(value, Tensor)}
+    parts = [
+        repr(prefix.rstrip('.'))
+        for prefix in _prefixes(plain, set(names))
+        if all(_may_be_cut_to(plain[prefix + name], value) for name, value in names.items())
+    ]
     if parts:
         raise CheckpointError(
             f'{path}: is of a part of this network alone ({_some(parts)}): load it into that part, '
             'mmprune.load(model.<part>, path)'
         )
-    parts = [repr(prefix.rstrip('.')) for prefix in _prefixes(dict.fromkeys(names), plain)]
+    parts = [repr(prefix.rstrip('.')) for prefix in _prefixes(names, set(plain))]
     if parts:
         raise CheckpointError(
             f'{path}: has several parts with such tensors ({_some(parts)}): load all of the network, '
             'mmprune.load(model, path)'
         )
+
+
+def _may_be_cut_to(whole: Any, part: Tensor) -> bool:
+    """True if the part has as many axes, none of them longer."""
+    return isinstance(whole, Tensor) and whole.dim() == part.dim() and all(map(ge, whole.shape, part.shape))
 
 
 def _some(names: list[str]) -> str:
