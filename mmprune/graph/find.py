@@ -59,7 +59,8 @@ def find_groups(
                 graph.build_dependency(traced, (example,), verbose=False)
             except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
                 raise GraphError(
-                    f'Torch-Pruning cannot follow the channels of {describe(targets)}: {error!r}'
+                    f'Torch-Pruning cannot follow the channels of {describe(targets)} ({error!r}); prune a part of it '
+                    'that maps tensors to tensors, e.g. mmprune.prune(model.backbone, images, …), and save the whole'
                 ) from error
             raw_groups = graph.all_channel_groups(exclude=set(traced.probes))
     probes = set(traced.probes)

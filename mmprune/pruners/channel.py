@@ -201,7 +201,10 @@ def prunable(groups: Sequence[ChannelGroup], scope: Scope) -> list[ChannelGroup]
     """
     free = [group for group in groups if group.prunable]
     if not free:
-        reasons = '; '.join(sorted({group.reason for group in groups})) or 'it has no conv or linear layer'
+        reasons = (
+            '; '.join(sorted({group.reason for group in groups}))
+            or 'no conv or linear layer in it leads to the outputs for this example'
+        )
         raise ConfigError(f'target: nothing in {describe(scope.targets)} can be pruned ({reasons})')
     return free
 

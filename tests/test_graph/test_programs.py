@@ -10,10 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import mmprune
-from mmprune.errors import ConfigError
+from mmprune.errors import ConfigError, GraphError
+from tests.networks import randomise
 from tests.oracles.masked_readers import difference, masked_readers, record_of
 
 PRUNER = dict(type='ChannelPruner', criterion='L2Norm', allocator=dict(type='Uniform', ratio=0.3))
@@ -280,3 +282,26 @@ def test_a_network_without_values_gets_those_of_the_checkpoint(tmp_path: object)
     unknown.register_buffer('anchors', torch.zeros(3, device='meta'), persistent=False)
     with pytest.raises(mmprune.CheckpointError, match='anchors'):
         mmprune.load(unknown, path)
+
+
+@pytest.mark.slow
+def test_a_detector_that_cannot_be_followed_is_pruned_in_part(tmp_path: object) -> None:
+    """torchvision's detectors paste and concatenate by numbers that the network itself finds."""
+
+    def build() -> nn.Module:
+        name = 'fasterrcnn_mobilenet_v3_large_320_fpn'
+        return torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
+
+    torch.manual_seed(0)
+    detector, pictures = build(), [torch.rand(3, 160, 192), torch.rand(3, 160, 160)]
+    randomise(detector)
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    with pytest.raises(GraphError, match=r'mmprune\.prune\(model\.backbone, images'):
+        mmprune.prune(detector, (pictures,), pruner=PRUNER, clock_s=0)
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+    mmprune.prune(detector.backbone, torch.rand(1, 3, 96, 96), pruner=PRUNER, restorer=None, clock_s=0)
+    again = mmprune.load(build(), mmprune.save(detector, tmp_path / 'pruned.pth'))
+    count = [sum(p.numel() for p in net.parameters()) for net in (build(), detector, again)]
+    assert count[1] == count[2] < count[0]
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(detector(pictures)[0].values(), again(pictures)[0].values()))
