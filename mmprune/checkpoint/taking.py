@@ -80,7 +80,7 @@ def prepared(model: nn.Module, state: Any, complete: bool = True) -> Any:
     undo = structure.apply(model) if structure else None
     try:
         _check(model, state, bool(records), complete)
-    except Exception:
+    except BaseException:  # Ctrl-C, too
         if undo is not None:
             undo.take_back()
         raise

@@ -12,6 +12,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmprune.errors import ConfigError
+from mmprune.graph.patterns import is_inside
 from mmprune.graph.scope import Scope
 from mmprune.graph.tracing import flatten_tensors, watching
 
@@ -72,7 +73,7 @@ class InvertedNetwork:
             inside = scope.targets
             if inside in takes_images:
                 self.module = self.forward = scope.model.get_submodule(inside[0])
-        self.layers = [layer for name, layer in ran.items() if _is_inside(name, inside)]
+        self.layers = [layer for name, layer in ran.items() if is_inside(name, inside)]
         if not self.layers:
             raise ConfigError(
                 f'DeepInversion: {type(self.module).__name__} has no batch norm with running statistics, from which '
@@ -128,10 +129,6 @@ def _remembers(module: nn.Module) -> bool:
     """True for a module that normalises by running statistics of batches; frozen batch norms of any library do."""
     pair = getattr(module, 'running_mean', None), getattr(module, 'running_var', None)
     return all(isinstance(item, Tensor) for item in pair) and not isinstance(module, _InstanceNorm)
-
-
-def _is_inside(name: str, targets: tuple[str, ...]) -> bool:
-    return any(not target or name == target or name.startswith(f'{target}.') for target in targets)
 
 
 @contextmanager

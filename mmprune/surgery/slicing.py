@@ -252,7 +252,7 @@ def slice_channels(model: nn.Module, outputs: Mapping[nn.Module, Tensor], inputs
             if len(removed):
                 keep_outputs(module, complement(removed, widths(module)[0]), undo)
         sync_noted_widths(model, undo)
-    except Exception:
+    except BaseException:  # Ctrl-C, too
         undo.take_back()
         raise
     return undo
